@@ -1,0 +1,69 @@
+# The one entry point. Every target does its own set-up and prints what it runs.
+#
+#   ARGS="..."      extra arguments for the command behind a target, e.g. make test ARGS="-k cookies"
+#   PYTHON=...      the Python 3.11+ that .venv is made from (default: the first that works)
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PY := .venv/bin/python
+ARGS ?=
+# `make ci` and `make cov` put "coverage run -m" in front of pytest.
+RUNNER ?=
+
+.PHONY: help setup demo test e2e run fmt lint types bench fuzz cov ci fmt-check cov-report clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed-dev ## .venv with everything for development, and the command .venv/bin/gatelodge
+
+demo: .venv/.installed-demo ## try it: a web app, an API and the gateway between them, on this machine only
+	$(PY) -m proxy demo $(ARGS)
+
+test: .venv/.installed-dev ## all tests but those in tests/e2e
+	$(PY) -m $(RUNNER) pytest --ignore=tests/e2e $(ARGS)
+
+e2e: .venv/.installed-dev ## tests with real processes; some need Node 20 and npm
+	$(PY) -m pytest tests/e2e $(ARGS)
+
+run: .venv/.installed-demo ## the gateway, with config.example.yaml
+	$(PY) -m proxy run --config config.example.yaml $(ARGS)
+
+fmt: .venv/.installed-dev ## put the code into shape
+	$(PY) -m ruff check --fix --quiet .
+	$(PY) -m ruff format .
+
+lint: .venv/.installed-dev ## the style rules
+	$(PY) -m ruff check .
+
+types: .venv/.installed-dev ## mypy, strict
+	$(PY) -m mypy
+
+bench: .venv/.installed-bench ## numbers against nginx and Envoy (Linux)
+	$(PY) -m bench $(ARGS)
+
+fuzz: .venv/.installed-dev ## the property tests, many more examples than usual
+	$(PY) -m pytest --ignore=tests/e2e -m hypothesis --hypothesis-profile=fuzz $(ARGS)
+
+cov: ## the tests with branch coverage, and its floors
+	$(MAKE) test RUNNER="coverage run -m"
+	$(MAKE) cov-report
+
+ci: fmt-check lint types cov e2e ## what .ci/run runs
+
+fmt-check: .venv/.installed-dev
+	$(PY) -m ruff format --check .
+
+# The floors rise and never fall. What is pure has no excuse.
+cov-report:
+	$(PY) -m coverage report --fail-under=90
+	$(PY) -m coverage report --fail-under=95 --include='proxy/core/*,proxy/config/*,proxy/errors.py'
+
+clean: ## remove the environment and all caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov dist
+	find proxy tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.installed-%: requirements/%.txt requirements/build.txt pyproject.toml scripts/bootstrap.sh
+	scripts/bootstrap.sh $*
