@@ -56,8 +56,10 @@ install() { # PIP-ARGUMENTS...
     fi
 }
 
-can_install() { # an environment made by uv holds no pip
-    command -v uv >/dev/null || "$python" -m pip --version >/dev/null 2>&1
+can_install() { # an environment made by uv holds no pip, but can get it
+    command -v uv >/dev/null ||
+        "$python" -m pip --version >/dev/null 2>&1 ||
+        "$python" -m ensurepip >/dev/null 2>&1
 }
 
 if ! { is_new_enough "$python" && can_install; }; then
