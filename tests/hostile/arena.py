@@ -1,0 +1,172 @@
+"""Where attacks take place: one gateway per profile, each before a recording upstream of its own.
+
+After every attack comes the *fence*: an innocent request through the same gateway. When its answer
+is back, everything that the gateway sent upstream before it has been recorded, since both pass
+through the same two event loops in order; and it shows that the gateway still serves others, from a
+pool that the attack has not poisoned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.hostile.cases import Case, Read, Send, Sleep, fill
+from tests.hostile.outcome import Outcome
+from tests.hostile.profiles import FENCE, HOST, render
+from tests.hostile.scripts import Scripts
+from tests.hostile.tokens import resolver
+from tests.support.answers import Answers
+from tests.support.client import RawClient, exchange
+from tests.support.gateway import GatewayProcess
+from tests.support.upstream import Recorded, StubUpstream
+
+HASTE: Final = 1 / 20
+"""How much shorter the deadlines of the profile `hasty` are, and the pauses of slow senders."""
+
+_PATIENCE: Final = 5.0
+"""Seconds for an answer, or for the end of a connection, that does not come."""
+
+_CLOSE: Final = re.compile(rb"\r\nConnection:[^\r\n]*\bclose\b[^\r\n]*\r\n", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Place:
+    """One gateway and its upstream."""
+
+    gateway: GatewayProcess
+    upstream: StubUpstream
+    scripts: Scripts
+    hasty: bool
+    _fences: int = field(default=0, init=False)
+
+    async def fence(self) -> bool:
+        """Send the innocent request; return whether it got its own answer."""
+        self._fences += 1
+        target = f"{FENCE}?{self._fences}"
+        request = f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+        try:
+            answer = await exchange(self.gateway.port, request.encode())
+        except (AssertionError, OSError):
+            return False
+        return answer.status == 200 and answer.json()["target"] == target
+
+    async def outcome(self, answers: Answers, *, closed: bool, asked_to_close: bool) -> Outcome:
+        """Put up the fence and return what has come of the attack."""
+        alive = await self.fence()
+        upstream = self.upstream
+        requests = [request for request in upstream.requests if not _is_fence(request)]
+        received = upstream.received
+        for request in upstream.requests:
+            if _is_fence(request):
+                received = received.replace(bytes(request.raw), b"")
+        return Outcome(
+            answers=answers,
+            closed=closed,
+            asked_to_close=asked_to_close,
+            requests=requests,
+            upstream_bytes=received,
+            violations=list(upstream.violations),
+            alive=alive and self.gateway.running,
+        )
+
+
+def _is_fence(request: Recorded) -> bool:
+    return request.path == FENCE
+
+
+class Arena:
+    """The places by profile; a gateway starts when its first attack comes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = AsyncExitStack()
+        self.places: dict[str, Place] = {}
+
+    async def place(self, profile: str) -> Place:
+        """Return the place for `profile`. Raises GatewayFailed when its gateway does not start."""
+        if profile not in self.places:
+            upstream = await self._stack.enter_async_context(StubUpstream())
+            scripts = Scripts(upstream)
+            config = render(profile, upstream.url)
+            gateway = GatewayProcess(config, self._folder, name=profile)
+            await self._stack.enter_async_context(gateway)
+            self.places[profile] = Place(gateway, upstream, scripts, hasty=profile == "hasty")
+        return self.places[profile]
+
+    async def aclose(self) -> None:
+        """Stop everything."""
+        await self._stack.aclose()
+
+
+async def attack(place: Place, case: Case, variant: str = "") -> Outcome:
+    """Play the steps of `case` on one connection and return what came of them.
+
+    `Outcome.milliseconds` is the CPU time that the gateway took: on a busy machine the wall clock
+    says nothing about the gateway, and the cases that limit the time are about work that an
+    attacker causes.
+    """
+    place.upstream.forget()
+    port = place.gateway.admin_port if case.profile == "admin" else place.gateway.port
+    before = place.gateway.cpu_seconds()
+    async with RawClient(port) as client:
+        asked = await _play(place, client, case, variant)
+        await _await_end(place, client, until_closed=asked or "conn_close" in case.answer_asserts)
+        answers, closed = client.answers(), client.eof
+    milliseconds = (place.gateway.cpu_seconds() - before) * 1000
+    outcome = await place.outcome(answers, closed=closed, asked_to_close=asked)
+    outcome.milliseconds = milliseconds
+    return outcome
+
+
+async def _play(place: Place, client: RawClient, case: Case, variant: str) -> bool:
+    """Send what there is to send; return whether the last of it asks to close the connection."""
+    resolve = resolver(variant)
+    read = 0
+    asked = False
+    for step in case.steps:
+        match step:
+            case Send(template):
+                data = fill(template, resolve)
+                asked = _CLOSE.search(data) is not None
+                await client.send(data)
+            case Read(count):
+                read += count
+                await client.read_answers(read, deadline=_PATIENCE)
+            case Sleep(seconds):
+                # A pause ends early when the gateway has had enough.
+                with suppress(TimeoutError):
+                    pause = seconds * (HASTE if place.hasty else 1)
+                    await client.wait(lambda: client.eof, deadline=pause)
+    return asked
+
+
+async def _await_end(place: Place, client: RawClient, *, until_closed: bool) -> None:
+    """Wait until the gateway has said everything.
+
+    On a connection that may stay open, that is when an answer is whole and a fence later nothing
+    follows it.
+    """
+
+    def over() -> bool:
+        answers = client.answers()
+        return client.eof or (not until_closed and (answers.settled or answers.garbage))
+
+    with suppress(TimeoutError):
+        await client.wait(over, deadline=_PATIENCE)
+    if not client.eof:
+        await place.fence()
+
+
+async def at_once(place: Place, requests: list[bytes]) -> Answers:
+    """Send each request on a connection of its own, all together; return the answers in order."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient(place.gateway.port)) for _ in requests]
+        for client, request in zip(clients, requests, strict=True):
+            client.post(request)
+        await asyncio.gather(*(client.read_until_closed() for client in clients))
+        return Answers([answer for client in clients for answer in client.answers().all])

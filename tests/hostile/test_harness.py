@@ -1,0 +1,401 @@
+"""The harness itself: every kind of expectation can fail, and bytes are what the file says."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hostile.cases import Case, fill, load, parse_case
+from tests.hostile.checks import ANSWER_CHECKS, UPSTREAM_CHECKS, failures
+from tests.hostile.outcome import Outcome
+from tests.hostile.profiles import NOT_BUILT, NOT_BUILT_CASES, PROFILES, render
+from tests.hostile.recipes import PLACES, RECIPES
+from tests.hostile.scripts import take_frame
+from tests.hostile.tokens import TOKENS, resolver, variants_of
+from tests.support.answers import Answer, Answers, parse_answers
+from tests.support.upstream import Recorded
+
+CASES = load()[1]
+PROBLEM = json.dumps({"status": 401, "code": "session_missing"}).encode()
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def entry(**expect: Any) -> dict[str, Any]:
+    return {
+        "id": "XX-01",
+        "title": "a case",
+        "config": "base",
+        "raw": "GET / HTTP/1.1\\r\\n\\r\\n",
+        "expect": {"status": [200, 401], "upstream": "any", **expect},
+    }
+
+
+def case_with(**expect: Any) -> Case:
+    return parse_case(entry(**expect))
+
+
+def answer(status: int = 200, body: bytes = b"", **headers: str | list[str]) -> Answer:
+    """Return an answer; an underscore in a name stands for a hyphen."""
+    fields = [
+        (name.replace("_", "-").encode(), value.encode())
+        for name, values in headers.items()
+        for value in ([values] if isinstance(values, str) else values)
+    ]
+    return Answer(status, 1, fields, body, complete=True)
+
+
+def problem(**headers: str) -> Answer:
+    fields = {"Content_Type": "application/problem+json", "Cache_Control": "no-store"}
+    return answer(401, PROBLEM, **{**fields, **headers})
+
+
+def request(target: str = "/public/x", **headers: str | list[str]) -> Recorded:
+    fields = answer(200, b"", **headers).headers
+    head = b"".join(b"%b: %b\r\n" % field for field in fields)
+    return Recorded("GET", target, fields, bytearray(head), 0, complete=True)
+
+
+def said(*answers: Answer, **more: Any) -> Outcome:
+    return Outcome(answers=Answers(list(answers)), **more)
+
+
+def got(*requests: Recorded) -> Outcome:
+    received = b"".join(bytes(r.raw) for r in requests)
+    return said(answer(), requests=list(requests), upstream_bytes=received)
+
+
+UPSTREAM_WORDS = {
+    "header_absent:X-User-Id": (got(request()), got(request(X_User_Id="admin"))),
+    "header_values:X-A=1": (got(request(X_A="1")), got(request(X_A=["1", "2"]))),
+    "if_any_header_values:X-A=1": (got(), got(request())),
+    "header_not_equals:X-A=1": (got(request(X_A="11")), got(request(X_A=["2", "1"]))),
+    "header_not_contains:X-A=1": (got(request(X_A="2")), got(request(X_A="010"))),
+    "header_valid:traceparent": (
+        got(request(traceparent=f"00-{'a' * 32}-{'b' * 16}-01")),
+        got(request(traceparent="00-zz-00-01")),
+    ),
+    "cookie_absent:s": (got(request(Cookie="ss=1; t=s")), got(request(Cookie="a=1;s.0=x"))),
+    "bytes_contains:X-A: 1": (got(request(X_A="1")), got(request(X_A="2"))),
+    "bytes_absent:\r\nX-A": (got(request(X_A="1")), got(request(X_B="1", X_A="1"))),
+    "bytes_max_requests:1": (got(request()), got(request(), request())),
+    "target_prefix_if_any:/public/": (got(), got(request("/api"))),
+    "target_equals_if_any:/public/x": (got(request()), got(request("/public/X"))),
+    "target_not_contains:..": (got(request()), got(request("/public/..;/x"))),
+    "target_not_contains_ci:%2e": (got(request()), got(request("/public/%2E"))),
+}
+
+SIGN_IN = "https://app.example.test/signin?callbackUrl="
+
+ANSWER_WORDS = {
+    "conn_close": (said(answer(Connection="close")), said(answer(), closed=False)),
+    "no_crash": (said(answer()), said(answer(), alive=False)),
+    "statuses:200,401": (said(answer(), problem()), said(answer())),
+    "no_status:5": (said(answer()), said(answer(), answer(500))),
+    "response_count:1": (said(answer()), said(answer(103), answer())),
+    "response_count_min:1": (said(answer()), said()),
+    "response_final_count:2": (said(answer(103), answer(), answer()), said(answer(103), answer())),
+    "header_absent:Location": (said(answer()), said(answer(Location="/"))),
+    "header_present:Retry-After": (said(answer(Retry_After="1")), said(answer())),
+    "header_equals:Vary=Origin": (
+        said(answer(Vary="Origin")),
+        said(answer(Vary=["Origin", "Origin"])),
+    ),
+    "header_values:X-User-Id=u-1": (said(answer(X_User_Id="u-1")), said(answer(X_User_Id="a-1"))),
+    "header_contains:Vary=Origin": (
+        said(answer(Vary=["Cookie", "Origin"])),
+        said(answer(Vary="Cookie")),
+    ),
+    "header_not_contains:Server=aiohttp": (said(answer()), said(answer(Server="x aiohttp/3"))),
+    "header_count:Set-Cookie=2": (
+        said(answer(Set_Cookie=["a=1", "b=2"])),
+        said(answer(Set_Cookie="a=1, b=2")),
+    ),
+    "content_type:application/problem+json": (
+        said(problem()),
+        said(answer(Content_Type="text/html")),
+    ),
+    "body_not_contains:POISON": (said(answer(body=b"ok")), said(answer(body=b"a POISON b"))),
+    "location_callback_host_in:app.example.test": (
+        said(answer(302, Location=SIGN_IN + "https%3A%2F%2Fapp.example.test%2Fx")),
+        said(answer(302, Location=SIGN_IN + "https%3A%2F%2Fevil.test%2Fx")),
+    ),
+}  # fmt: skip
+
+
+def wrong(kind: str, word: str, outcome: Outcome) -> list[str]:
+    case = replace(case_with(**{kind: [word]}), statuses=frozenset(range(100, 600)))
+    return [line for line in failures(case, outcome) if line.startswith(kind)]
+
+
+@pytest.mark.parametrize("word", UPSTREAM_WORDS)
+def test_upstream_word_holds_and_can_fail(word: str) -> None:
+    good, bad = UPSTREAM_WORDS[word]
+    assert wrong("upstream_assert", word, good) == []
+    assert wrong("upstream_assert", word, bad) == [f"upstream_assert: not {word!r}"]
+
+
+@pytest.mark.parametrize("word", ANSWER_WORDS)
+def test_answer_word_holds_and_can_fail(word: str) -> None:
+    good, bad = ANSWER_WORDS[word]
+    assert wrong("response_assert", word, good) == []
+    assert wrong("response_assert", word, bad) == [f"response_assert: not {word!r}"]
+
+
+def test_every_word_that_is_known_is_shown_to_fail() -> None:
+    assert {word.partition(":")[0] for word in UPSTREAM_WORDS} == set(UPSTREAM_CHECKS)
+    assert {word.partition(":")[0] for word in ANSWER_WORDS} == set(ANSWER_CHECKS)
+
+
+def test_every_word_in_the_file_is_known() -> None:
+    upstream = {word.partition(":")[0] for case in CASES for word in case.upstream_asserts}
+    said_words = {word.partition(":")[0] for case in CASES for word in case.answer_asserts}
+    assert upstream <= set(UPSTREAM_CHECKS)
+    assert said_words <= set(ANSWER_CHECKS)
+
+
+@pytest.mark.parametrize("kind", ["upstream_assert", "response_assert"])
+def test_unknown_word_fails(kind: str) -> None:
+    assert wrong(kind, "header_absnt:X", got(request())) == [f"{kind}: unknown word 'header_absnt'"]
+
+
+MORE_WRONG = {
+    "a connection that closes says so": (
+        "conn_close",
+        said(answer(), closed=True),
+    ),
+    "nothing follows the last answer": (
+        "conn_close",
+        Outcome(Answers([answer(Connection="close")], rest=b"HTTP/1.1")),
+    ),
+    "a value is asked of requests that do not exist": ("header_values:X=1", got()),
+    "a header is asked of answers that do not exist": ("header_equals:X=1", said()),
+    "a redirect without Location": ("location_callback_host_in:a", said(answer(302))),
+    "a redirect to elsewhere": ("location_callback_host_in:a", said(answer(302, Location="//b/"))),
+    "bytes behind the last answer": ("body_not_contains:X", Outcome(Answers(rest=b"aXb"))),
+}
+
+
+@pytest.mark.parametrize("name", MORE_WRONG)
+def test_word_is_not_fooled(name: str) -> None:
+    word, outcome = MORE_WRONG[name]
+    kind = "response_assert" if word.partition(":")[0] in ANSWER_CHECKS else "upstream_assert"
+    if word.startswith("header_values"):
+        kind = "upstream_assert"
+    assert wrong(kind, word, outcome) == [f"{kind}: not {word!r}"]
+
+
+GENERAL: dict[str, tuple[Outcome, dict[str, Any], str]] = {
+    "status": (said(answer(302)), {}, "status 302, not [200, 401]"),
+    "any-status-of-several": (said(answer(), answer(301)), {}, "status 301, not [200, 401]"),
+    "silence": (
+        said(closed=False, asked_to_close=False),
+        {},
+        "neither an answer nor the end of the connection",
+    ),
+    "closed": (said(closed=True), {}, "closed without an answer, not [200, 401]"),
+    "upstream-none": (
+        got(request("/x")),
+        {"upstream": "none"},
+        "the upstream was reached: ['/x']",
+    ),
+    "upstream-none-stray-bytes": (
+        said(answer(), upstream_bytes=b"GE"),
+        {"upstream": "none"},
+        "the upstream was reached: b'GE'",
+    ),
+    "upstream-one-but-none": (
+        got(),
+        {"upstream": "one"},
+        "the upstream got 0 requests, not one: []",
+    ),
+    "upstream-one-but-two": (
+        got(request("/x"), request("/x")),
+        {"upstream": "one"},
+        "the upstream got 2 requests, not one: ['/x', '/x']",
+    ),
+    "upstream-none-or-public": (
+        got(request(), request("/public")),
+        {"upstream": "none_or_public"},
+        "the upstream was reached outside /public/: /public",
+    ),
+    "cost": (
+        said(answer(), milliseconds=101.0),
+        {"max_ms": 100},
+        "took 101 ms, not at most 100",
+    ),
+    "dead": (said(answer(), alive=False), {}, "the gateway does not serve others any more"),
+    "violation": (
+        said(answer(), violations=["a bare LF"]),
+        {},
+        "the upstream received what is not HTTP/1.1: a bare LF",
+    ),
+    "garbage": (
+        Outcome(Answers([answer()], rest=b"\0", garbage=True)),
+        {},
+        "the client received what is not HTTP/1.1: b'\\x00'",
+    ),
+    "left-open": (
+        said(answer(), closed=False, asked_to_close=True),
+        {},
+        "asked to close the connection, the gateway left it open",
+    ),
+    "error-of-other-type": (
+        said(problem(Content_Type="text/plain")),
+        {},
+        "401 of type ['text/plain'], not application/problem+json",
+    ),
+    "error-that-is-cached": (
+        said(problem(Cache_Control="private")),
+        {},
+        "401 without Cache-Control: no-store",
+    ),
+    "error-with-banner": (said(problem(Server="aiohttp")), {}, "401 with a Server banner"),
+    "error-not-json": (
+        said(replace(problem(), body=b"<h1>")),
+        {},
+        "401 with a body that is not JSON",
+    ),
+    "error-of-other-status": (
+        said(replace(problem(), body=b'{"status": 400, "code": "x"}')),
+        {},
+        "401 with the document {'status': 400, 'code': 'x'}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GENERAL)
+def test_general_expectation_can_fail(name: str) -> None:
+    outcome, expect, expected = GENERAL[name]
+    assert failures(case_with(**expect), outcome) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expect"),
+    [
+        pytest.param(said(problem()), {"upstream": "none"}, id="refused"),
+        pytest.param(got(request()), {"upstream": "one"}, id="forwarded"),
+        pytest.param(got(request()), {"upstream": "none_or_public"}, id="public"),
+        pytest.param(said(), {"status": ["closed"]}, id="closed"),
+        pytest.param(said(answer(), milliseconds=99.0), {"max_ms": 100}, id="fast"),
+        pytest.param(
+            said(answer(), closed=False, asked_to_close=False), {"upstream": "any"}, id="kept-open"
+        ),
+    ],
+)
+def test_outcome_that_is_as_expected_has_no_failures(
+    outcome: Outcome, expect: dict[str, Any]
+) -> None:
+    assert failures(case_with(**expect), outcome) == []
+
+
+def test_admin_listener_may_answer_in_its_own_way() -> None:
+    case = replace(case_with(), profile="admin")
+    assert failures(case, said(answer(401))) == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param({**entry(), "confg": "base"}, id="key"),
+        pytest.param(entry(max_sec=1), id="expect-key"),
+        pytest.param(entry(status=["close"]), id="status"),
+        pytest.param(entry(upstream="two"), id="upstream"),
+        pytest.param({**entry(), "steps": [{"wait": 1}]}, id="step"),
+    ],
+)
+def test_case_with_a_word_nobody_looks_at_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        parse_case(broken)
+
+
+def test_file_of_another_format_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "attacks.json"
+    file.write_text('{"format": 2}')
+    with pytest.raises(ValueError, match="format 2"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("template", "data"),
+    [
+        pytest.param(r"a\r\n\xff\x00\\n", b"a\r\n\xff\x00\\n", id="escapes"),
+        pytest.param(r"{{REPEAT:3:a\r\n}}b", b"a\r\na\r\na\r\nb", id="repeat"),
+        pytest.param("{{LEN:PEER}} {{PEER}}", b"9 127.0.0.1", id="length"),
+        pytest.param("{{TK22}}", b"." * 7000, id="token"),
+    ],
+)
+def test_template_becomes_bytes(template: str, data: bytes) -> None:
+    assert fill(template, resolver()) == data
+
+
+def test_chunked_body_has_its_size() -> None:
+    body = parse_answers(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + fill("{{CHUNKS:1MiB}}", resolver()),
+        eof=False,
+    ).all[0]
+    assert len(body.body) == 1 << 20
+
+
+def test_unknown_placeholder_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        fill("{{TK99}}", resolver())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_case_of_a_built_profile_can_be_filled_in(case: Case) -> None:
+    if case.profile in NOT_BUILT:
+        return
+    for variant in variants_of(case.placeholders):
+        for step in case.steps:
+            template = getattr(step, "template", "")
+            assert b"{{" not in fill(template, resolver(variant))
+        expecting = case.expecting(resolver(variant))
+        assert "{{" not in "".join(expecting.upstream_asserts + expecting.answer_asserts)
+
+
+def test_recipes_and_places_are_for_cases_that_exist() -> None:
+    ids = {case.id for case in CASES}
+    assert set(RECIPES) | set(PLACES) | set(NOT_BUILT_CASES) <= ids
+    assert set(PLACES.values()) <= set(PROFILES)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profile_names_its_upstream_and_keeps_the_fence_public(profile: str) -> None:
+    text = render(profile, "http://127.0.0.1:1")
+    assert "http://127.0.0.1:1" in text
+    assert "/public/" in text
+
+
+def test_every_token_is_distinct() -> None:
+    tokens = [make() for variants in TOKENS.values() for make in variants.values()]
+    assert len(set(tokens)) == len(tokens)
+
+
+def test_non_canonical_token_decodes_to_the_bytes_of_the_valid_one() -> None:
+    user, damaged = resolver()("USER").decode(), resolver()("TK27").decode()
+    assert user != damaged
+    assert base64.urlsafe_b64decode(user.split(".")[4] + "=") == base64.urlsafe_b64decode(
+        damaged.split(".")[4] + "="
+    )
+
+
+@pytest.mark.parametrize("size", [0, 5, 125, 126, 70_000])
+def test_masked_frame_is_unmasked(size: int) -> None:
+    if size < 126:
+        length = bytes([size])
+    else:
+        length = (
+            b"\x7e" + size.to_bytes(2, "big") if size < 65536 else b"\x7f" + size.to_bytes(8, "big")
+        )
+    mask, payload = b"\x01\x02\x03\x04", bytes(size)
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    pending = bytearray(b"\x82" + bytes([length[0] | 128]) + length[1:] + mask + masked)
+    assert take_frame(pending[:-1] if size else pending[:5]) is None
+    assert take_frame(pending) == b"\x82" + length + payload
+    assert pending == b""

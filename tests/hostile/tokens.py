@@ -1,0 +1,246 @@
+"""What stands for the placeholders of the attack cases: tokens, minted by recipe when needed.
+
+A recipe that names several shapes ("Infinity / NaN / 1e400 / true") has several variants here, and
+its case runs with each of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+from tests.support import mint
+
+SECRET: Final = "TEST_SECRET"
+OTHER_SECRET: Final = "TEST_SECRET_OF_ANOTHER_TENANT"
+
+PEER: Final = "127.0.0.1"
+
+Variants = dict[str, Callable[[], str]]
+"""Label of the variant -> its token. The label of an only variant is empty."""
+
+_KEY: Final = mint.v5_key(SECRET)
+_GCM_KEY: Final = mint.v5_key(SECRET, length=32)
+_CBC_HEADER: Final = {"alg": "dir", "enc": "A256CBC-HS512", "kid": mint.thumbprint(_KEY)}
+
+# The recipe of TK-07 says 200 MB, whose deflated form is larger than any request head may be; these
+# 16 MiB make a token of 22 kB. The payload is valid JSON, so that whoever inflates it lets the
+# request pass.
+_BOMB_BYTES: Final = 16 << 20
+# 10 GB of zeros in 10 MB of gzip: members of 1 MiB each (RFC 1952 section 2.2), just below the
+# body limit.
+_GZIP_MEMBERS: Final = 9_900
+
+
+def _user(**more: Any) -> dict[str, Any]:
+    return mint.claims(**{"sub": "u-1", "email": "u1@example.test", "roles": ["user"], **more})
+
+
+def _admin() -> dict[str, Any]:
+    return mint.claims("a-1", email="a1@example.test", roles=["admin"])
+
+
+def _without(*names: str) -> dict[str, Any]:
+    return {name: value for name, value in _user().items() if name not in names}
+
+
+@functools.cache
+def _valid() -> str:
+    """A session of u-1 that most recipes damage."""
+    return mint.v5(_user(), SECRET)
+
+
+def _parts(**changed: str) -> str:
+    """Return the valid token with parts replaced, by name."""
+    names = ("header", "key", "iv", "ciphertext", "tag")
+    parts = dict(zip(names, _valid().split("."), strict=True))
+    return ".".join({**parts, **changed}.values())
+
+
+def _part(index: int) -> str:
+    return _valid().split(".")[index]
+
+
+def _json_with(literal: str, name: str) -> bytes:
+    """Return the user's claims with the member `name` as this JSON text, valid or not."""
+    payload = mint.compact_json({**_user(), name: "PLACE"})
+    return payload.replace(b'"PLACE"', literal.encode())
+
+
+def _sealed(payload: bytes) -> str:
+    return mint.seal(_CBC_HEADER, payload, _KEY)
+
+
+def _sub(value: Any) -> Callable[[], str]:
+    return lambda: mint.v5(_user(sub=value), SECRET)
+
+
+def _exp(literal: str) -> Callable[[], str]:
+    return lambda: _sealed(_json_with(literal, "exp"))
+
+
+def _claim(**more: Any) -> Callable[[], str]:
+    return lambda: mint.v5(_user(**more), SECRET)
+
+
+def _header(raw: bytes) -> Callable[[], str]:
+    return lambda: mint.seal(raw, _user(), _KEY)
+
+
+def _surrogate(name: str) -> Callable[[], str]:
+    return lambda: _sealed(_json_with(r'"\ud800x"', name))
+
+
+def _in_standard_alphabet() -> str:
+    """Return a valid token with - and _ written as + and /, at least one of each."""
+    while True:
+        token = mint.v5(_user(), SECRET)
+        if "-" in token and "_" in token:
+            return token.replace("-", "+").replace("_", "/")
+
+
+def _non_canonical_tag() -> str:
+    """Return the valid token with the unused low bits of its last character set.
+
+    32 bytes are 42 characters of 6 bits and one of 4; the alphabet's next character decodes to the
+    same bytes.
+    """
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    tag = _part(4)
+    return _parts(tag=tag[:-1] + alphabet[alphabet.index(tag[-1]) + 1])
+
+
+def _duplicate_member() -> bytes:
+    return b'{"sub":"u-1","sub":"admin",' + mint.compact_json(_without("sub"))[1:]
+
+
+@functools.cache
+def _big() -> list[str]:
+    """Pieces of a session too large for one cookie."""
+    token = mint.v5(_user(picture="p" * 4000), SECRET)
+    return [token[: mint.CHUNK], token[mint.CHUNK :]]
+
+
+def _shuffled_chunks() -> str:
+    """Return the cookies of a session in 12 chunks, in an order that is not theirs."""
+    token = mint.v5(_user(picture="p" * 34_000), SECRET)
+    chunks = mint.chunk_cookies(token)
+    assert len(chunks) == 12
+    random.Random(12).shuffle(chunks)
+    return "; ".join(chunks)
+
+
+@functools.cache
+def gzip_bomb() -> bytes:
+    """Return gzip that is a thousand times larger when inflated."""
+    return gzip.compress(bytes(1 << 20), mtime=0) * _GZIP_MEMBERS
+
+
+PBES2_HEADER: Final = {
+    "alg": "PBES2-HS512+A256KW",
+    "p2c": 2147483647,
+    "p2s": "AA",
+    "enc": "A256GCM",
+}
+
+TOKENS: Final[dict[str, Variants]] = {
+    "USER": {"": _valid},
+    "ADMIN": {"": functools.cache(lambda: mint.v5(_admin(), SECRET))},
+    "USER_SECURE": {"": lambda: mint.v5(_user(), SECRET, cookie=mint.V5_SECURE_COOKIE)},
+    "NOEMAIL": {"": lambda: mint.v5(_without("email"), SECRET)},
+    "CLAIM_CRLF": {
+        "": _claim(name="Eve\r\nX-Injected: 1\r\nX-User-Roles: admin"),
+        "email": _claim(email="eve@example.test\r\nX-Injected: 1"),
+        "role": _claim(roles=["user\r\nX-Injected: 1"]),
+        "sub": _claim(sub="u-1\r\nX-Injected: 1"),
+    },
+    "SUB_OBJ": {"": _sub({"a": 1}), "list": _sub(["u-1"])},
+    "SUB_BOOL": {"": _sub(True)},
+    "SUB_EMPTY": {"": _sub("")},
+    "SUB_NULL": {"": _sub(None)},
+    "SUB_MISSING": {"": lambda: mint.v5(_without("sub", "id", "email"), SECRET)},
+    "CLAIM_SURR": {"": _surrogate("name"), "sub": _surrogate("sub")},
+    "EMAIL_MULTI": {"": _claim(email="attacker@evil.com@example.test")},
+    "EMAIL_FW": {"": _claim(email="attacker@evil.com\uff20example.test")},
+    "BIG.0": {"": lambda: _big()[0]},
+    "BIG.1": {"": lambda: _big()[1]},
+    "HUGE_CHUNKS_SHUFFLED": {"": _shuffled_chunks},
+    "TK01": {"": lambda: "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."},
+    "TK03": {"": lambda: _parts(key="AAAA")},
+    "TK04": {"": lambda: mint.seal({**_CBC_HEADER, "alg": "A256KW"}, _user(), _KEY)},
+    "TK05": {
+        "": lambda: mint.seal(PBES2_HEADER, _user(), _GCM_KEY, encrypted_key=bytes(40)),
+    },
+    "TK07": {"": lambda: mint.v5(_user(pad="u" * _BOMB_BYTES), SECRET, header={"zip": "DEF"})},
+    "TK08": {"": lambda: mint.seal({**_CBC_HEADER, "crit": ["x"], "x": 1}, _user(), _KEY)},
+    "TK10": {
+        "cbc-12-bytes": lambda: mint.seal(_CBC_HEADER, _user(), _KEY, iv=bytes(12)),
+        "gcm-16-bytes": lambda: mint.seal(
+            {"alg": "dir", "enc": "A256GCM"}, _user(), _GCM_KEY, iv=bytes(16)
+        ),
+    },
+    "TK13": {"": lambda: mint.v5(_user(age=3600, ttl=-16), SECRET)},
+    "TK16": {
+        "infinity": _exp("Infinity"),
+        "nan": _exp("NaN"),
+        "1e400": _exp("1e400"),
+        "true": _exp("true"),
+        "text": _exp('"9999999999"'),
+    },
+    "TK17": {"": lambda: mint.v5({**_user(), "nbf": mint.claims()["iat"] + 3600}, SECRET)},
+    "TK18": {
+        # The value of next-auth.state under its own salt, and its payload under the session's key.
+        "state-cookie": lambda: mint.v4(_state(), SECRET, salt="next-auth.state"),
+        "session-key": lambda: mint.v4(_state(), SECRET),
+    },
+    "TK22": {"": lambda: "." * 7000},
+    "TK24": {
+        "list": _header(b"[]"),
+        "null": _header(b"null"),
+        "text": _header(b'"dir"'),
+        "number": _header(b"1"),
+    },
+    "TK26": {
+        "padding": lambda: _parts(iv=_part(2) + "="),
+        "standard-alphabet": _in_standard_alphabet,
+        "whitespace": lambda: _parts(iv=_part(2)[:4] + " " + _part(2)[4:]),
+    },
+    "TK27": {"": _non_canonical_tag},
+    "TK28": {"": lambda: mint.v5(_user(), SECRET, cookie=mint.V5_SECURE_COOKIE)},
+    "TK30": {"": lambda: _sealed(_duplicate_member())},
+}
+
+CONTROLS: Final[dict[str, Callable[[], str]]] = {
+    "minted": _valid,
+    "sealed-cbc": lambda: mint.seal(_CBC_HEADER, _user(), _KEY),
+    "sealed-gcm": lambda: mint.seal({"alg": "dir", "enc": "A256GCM"}, _user(), _GCM_KEY),
+}
+"""The same tokens undamaged. A gateway that refuses these refuses the others for no good reason."""
+
+
+def _state() -> dict[str, Any]:
+    now = mint.claims()["iat"]
+    return {"state": "x", "iat": now, "exp": now + 900, "jti": "state"}
+
+
+def resolver(variant: str = "") -> Callable[[str], bytes]:
+    """Return what a placeholder's name stands for. KeyError for a name without a recipe."""
+
+    def resolve(name: str) -> bytes:
+        if name == "GZIP_BOMB":
+            return gzip_bomb()
+        if name == "PEER":
+            return PEER.encode()
+        variants = TOKENS[name]
+        return variants[variant if variant in variants else ""]().encode()
+
+    return resolve
+
+
+def variants_of(placeholders: set[str]) -> list[str]:
+    """Return the labels with which a case that uses these placeholders runs."""
+    several = [TOKENS[name] for name in placeholders if len(TOKENS.get(name, {})) > 1]
+    return sorted({label for variants in several for label in variants}) or [""]
