@@ -1,0 +1,129 @@
+"""The decision: from the head of a request to leave to forward it, or to an answer of our own.
+
+    RequestHead -> Target -> Route -> (Reply | Credential) -> Session -> Permit
+
+`decide` is the only maker of a Permit, and nothing is forwarded without one. It looks at no clock, socket or file:
+the one thing that may need the outside, finding out whose a credential is, comes in as `resolve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxy.core import framing, trace
+from proxy.core.cors import is_preflight
+from proxy.core.login import login_redirect
+from proxy.core.target import Host, Target, canonicalise, parse_host
+from proxy.errors import SessionExpired, SessionMissing, Unauthorized
+
+if TYPE_CHECKING:
+    from proxy.core.exchange import Exchange
+    from proxy.core.routing import Route
+    from proxy.core.rules import Rules
+    from proxy.core.session import Credential, Session
+
+    Resolve = Callable[[Credential, float], Awaitable[Session]]
+    """Credential and Unix time -> the session. Raises kinds of Unauthorized, and SessionStoreDown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer of our own that is not an error; `lines` are header lines, each ending in CRLF."""
+
+    status: int
+    lines: bytes = b""
+
+
+@dataclass(slots=True)
+class Permit:
+    """Leave to forward one request: by which route, with which target, for whom.
+
+    `target` is the request target for the upstream, `prefix` the value of X-Forwarded-Prefix if a prefix was cut.
+    `credential` is what the client presented, `session` what it turned out to be: None where nobody needs to
+    be known. `upgrade` is leave to become a WebSocket.
+    """
+
+    route: Route
+    target: str
+    prefix: str | None
+    credential: Credential | None = field(repr=False)
+    session: Session | None = field(repr=False)
+    upgrade: bool
+
+
+async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
+    """Judge the request of `x`. Raises every kind of Refusal, and SessionStoreDown."""
+    head = x.head
+    framing.check(head, rules.limits)
+    _identify(x, rules)
+    host = parse_host(head.get(b"host"))
+    target = canonicalise(head.target, head.method, host)
+    preflight = is_preflight(head)
+    method = head.noted[b"access-control-request-method"].decode("latin-1") if preflight else head.method
+    x.route = route = rules.routes.match(host.name, target, method)
+    x.cors = route.cors
+    if preflight and route.cors.enabled:
+        return Reply(204, route.cors.preflight(head))
+    framing.check_body(head, route.body_limit)
+    upgrade = route.upgrade and framing.is_websocket(head)
+    credential = session = None
+    if route.policy.auth != "public" and not preflight:
+        try:
+            credential = rules.find_credential(route, head, x.client)
+            session = await _admit(x, route, credential, host, resolve, upgrade=upgrade)
+        except Unauthorized:
+            location = login_redirect(head, route.login_url, rules.public_origin, target)
+            if location is None:
+                raise
+            return Reply(302, b"Location: %b\r\n" % location.encode())
+    path, prefix = route.rewrite.apply(target) if route.rewrite else (_sent_target(head.target, target), None)
+    return Permit(route, path, prefix, credential, session, upgrade)
+
+
+def _identify(x: Exchange, rules: Rules) -> None:
+    """Note who asks, and under which names the request is logged and traced."""
+    head = x.head
+    x.client = client = rules.proxies.client(head)
+    x.request_id = trace.request_id(head.noted.get(b"x-request-id"), client.trusted, x.seed)
+    sent = None if head.repeated and b"traceparent" in head.repeated else head.noted.get(b"traceparent")
+    x.traceparent = trace.traceparent(sent, x.seed)
+
+
+async def _admit(
+    x: Exchange,
+    route: Route,
+    credential: Credential | None,
+    host: Host,
+    resolve: Resolve,
+    *,
+    upgrade: bool,
+) -> Session | None:
+    """Return the session behind `credential` if it may use `route`; None for an admitted nobody.
+
+    Where signing in is optional, a session that is missing or expired is nobody; any other fault is a refusal,
+    so that a broken session is seen and not silently downgraded.
+    """
+    session = None
+    try:
+        if credential is None:
+            raise SessionMissing
+        x.session = credential.session
+        if credential.source == "cookie":
+            route.origin_check.check(x.head, host, x.client.scheme, upgrade)
+        session = await resolve(credential, x.now)
+        x.user = session.principal.id
+    except (SessionMissing, SessionExpired) as refusal:
+        x.session_result = refusal.code
+        if route.policy.auth != "optional":
+            raise
+    route.policy.admit(None if session is None else session.principal)
+    return session
+
+
+def _sent_target(sent: str, target: Target) -> str:
+    """Return the target in origin form (RFC 9112 section 3.2.1), with the very bytes that were sent."""
+    if sent.startswith("/"):
+        return sent
+    return target.path if target.query is None else f"{target.path}?{target.query}"

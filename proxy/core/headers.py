@@ -1,0 +1,203 @@
+"""Which header fields pass, in both directions; the heads that go upstream and back to the client.
+
+The law of this file: what a client sent is filtered first, and ours is written after, so that nothing a client
+sends (a `Connection` that names our headers included) can remove, double or imitate what we say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+
+from proxy.core.cookies import CookieNames, strip
+from proxy.core.identity import fold_name
+
+# What happens to a field on its way upstream.
+KEEP: Final = 0
+DROP: Final = 1
+UNTRUSTED: Final = 2  # passes only from a trusted proxy
+COOKIE: Final = 3  # passes without the session cookies
+AUTHORIZATION: Final = 4  # passes unless it was the session
+
+# RFC 9110 section 7.6.1, and what RFC 2616 section 13.5.1 listed before it.
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Written anew by us for every request.
+_REWRITTEN: Final = frozenset(
+    {
+        b"content-length",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"http2-settings",
+        b"traceparent",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-request-id",
+    }
+)
+# Names, folded to letters and digits, that some backend reads as something else than a client's word:
+# a proxy setting (httpoxy, CVE-2016-5385), another method, another path, a passed check (CVE-2025-29927).
+_NEVER: Final = re.compile(
+    rb"proxy|x?(http)?method(override)?|x?httpmethodoverride|xoriginalurl|xrewriteurl|xmiddleware.*|xuserassertion"
+)
+# Folded names that only a proxy in front of us may set: addresses, identities and paths.
+_PROXIES_ONLY: Final = re.compile(
+    rb"xforwarded.*|forwarded|xrealip|xclientip|xclusterclientip|trueclientip|fastlyclientip|cfconnecting.*"
+    rb"|remote(user|groups?|name|email|addr|ident|host|port).*|xremote.*|xwebauth.*|xauthrequest.*"
+    rb"|xenvoy.*|xaccel.*|xoriginal.*|xinvoke.*|xmatchedpath|xnow.*|xvercel.*|xgoog(iap|authenticated).*"
+    rb"|xamznoidc.*|xamznmtls.*|cfaccess.*|xpomerium.*|xmsclientprincipal.*|xmstoken.*|xendpointapi.*"
+    rb"|sslclient.*|xssl.*|xclientcert.*|clientcert.*|xauthentik.*|xauthelia.*|xvouch.*|xtokensubject"
+    rb"|xauthuser.*|xauthenticated.*|xsendfile.*|xurlscheme|xscheme|frontendhttps|xjwt.*|xlogto.*"
+)
+_PLAIN_NAME: Final = re.compile(rb"[A-Za-z0-9-]+")
+_MEMO_MAX: Final = 4096
+
+
+def nominated(connection: bytes | None) -> frozenset[bytes]:
+    """Return the field names, in lower case, that a `Connection` value declares hop-by-hop."""
+    if connection is None or connection in _ORDINARY_CONNECTIONS:
+        return _NOTHING
+    return frozenset(token.strip(b" \t").lower() for token in connection.split(b","))
+
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+_ORDINARY_CONNECTIONS: Final = frozenset(
+    {b"keep-alive", b"close", b"Keep-Alive", b"Close", b"Upgrade", b"upgrade"}
+)
+
+
+class RequestFilter:
+    """Chooses what a client's fields become, by name; one per configuration.
+
+    `owned` are the folded names of the identity headers that we set; `cookies` the names of all session
+    cookies of the configuration, none of which a backend is shown (unless `keep_session_cookie`).
+    """
+
+    def __init__(
+        self, owned: Iterable[bytes], cookies: Iterable[str], *, keep_session_cookie: bool
+    ) -> None:
+        self._owned = frozenset(owned)
+        self._cookies = CookieNames(() if keep_session_cookie else cookies)
+        self._memo: dict[bytes, int] = {}
+
+    def kind(self, name: bytes) -> int:
+        """Return what happens to the field `name`, in any spelling."""
+        kind = self._memo.get(name)
+        if kind is None:
+            kind = self._classify(name)
+            if len(self._memo) >= _MEMO_MAX:
+                self._memo.clear()
+            self._memo[name] = kind
+        return kind
+
+    def _classify(self, name: bytes) -> int:
+        lower, folded = name.lower(), fold_name(name)
+        if lower in _HOP_BY_HOP or lower in _REWRITTEN or not _PLAIN_NAME.fullmatch(name):
+            return DROP
+        if folded in self._owned or is_identity(folded) or _NEVER.fullmatch(folded):
+            return DROP
+        if _PROXIES_ONLY.fullmatch(folded):
+            return UNTRUSTED
+        if lower == b"cookie":
+            return COOKIE
+        return AUTHORIZATION if lower == b"authorization" else KEEP
+
+    def lines(
+        self,
+        fields: Iterable[tuple[bytes, bytes]],
+        *,
+        connection: bytes | None,
+        trusted: bool,
+        bearer_used: bool,
+    ) -> list[bytes]:
+        """Return the lines, each ending in CRLF, of what passes of the client's `fields`, in their order."""
+        hop = nominated(connection)
+        memo, kind_of = self._memo, self.kind
+        lines: list[bytes] = []
+        for name, value in fields:
+            kind = memo[name] if name in memo else kind_of(name)
+            if kind:
+                if kind == COOKIE:
+                    value = strip(value, self._cookies)
+                    if not value:
+                        continue
+                elif kind == DROP or (kind == UNTRUSTED and not trusted):
+                    continue
+                elif kind == AUTHORIZATION and bearer_used:
+                    continue
+            if hop and name.lower() in hop:
+                continue
+            lines.append(b"%b: %b\r\n" % (name, value))
+        return lines
+
+
+def is_identity(folded: bytes) -> bool:
+    """Whether a folded name is one of `X-User-*`, which are ours alone (`X-User-Agent` is not meant)."""
+    return folded.startswith(b"xuser") and folded != b"xuseragent"
+
+
+# What happens to a field on its way to the client; KEEP and DROP as above.
+CORS: Final = 2  # ours replaces it while CORS is on
+CACHE_CONTROL: Final = 3  # noted
+EXPOSE: Final = 4  # joined with ours
+
+_BACK: Final = {
+    **dict.fromkeys(_HOP_BY_HOP, DROP),
+    b"access-control-allow-credentials": CORS,
+    b"access-control-allow-headers": CORS,
+    b"access-control-allow-methods": CORS,
+    b"access-control-allow-origin": CORS,
+    b"access-control-allow-private-network": CORS,
+    b"access-control-expose-headers": EXPOSE,
+    b"access-control-max-age": CORS,
+    b"cache-control": CACHE_CONTROL,
+    b"x-request-id": DROP,
+    b"proxy-authenticate": KEEP,
+}
+
+
+class ResponseFilter:
+    """Chooses what an upstream's fields become on their way to the client, by name."""
+
+    def __init__(self, owned: Iterable[bytes]) -> None:
+        self._owned = frozenset(owned)
+        self.memo: dict[bytes, int] = {}
+
+    def kind(self, name: bytes) -> int:
+        """Return what happens to the field `name`, in any spelling."""
+        kind = self.memo.get(name)
+        if kind is None:
+            lower, folded = name.lower(), fold_name(name)
+            ours = folded in self._owned or is_identity(folded)
+            kind = DROP if ours else _BACK.get(lower, KEEP)
+            if len(self.memo) >= _MEMO_MAX:
+                self.memo.clear()
+            self.memo[name] = kind
+        return kind
+
+
+def _status_lines() -> dict[int, bytes]:
+    phrases = {status.value: status.phrase for status in HTTPStatus}
+    return {
+        code: f"HTTP/1.1 {code} {phrases.get(code, '')}\r\n".encode() for code in range(100, 600)
+    }
+
+
+STATUS_LINES: Final = _status_lines()
+"""Status lines by code; an upstream's own reason phrase is not passed on (it may hold anything)."""

@@ -1,0 +1,126 @@
+"""One attempt: one request at one endpoint, the upload that may go on beside the answer, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from proxy.core import framing
+from proxy.core.retry import max_idle
+from proxy.core.upstream_head import upstream_head
+from proxy.errors import ProxyError
+from proxy.upstream.deadlines import NEVER
+
+if TYPE_CHECKING:
+    from proxy.config.model import Timeouts
+    from proxy.core.answer import Answer
+    from proxy.core.decision import Permit
+    from proxy.core.exchange import Exchange
+    from proxy.core.rules import Rules
+    from proxy.gateway.body import RequestBody
+    from proxy.upstream.connection import UpstreamConnection
+    from proxy.upstream.endpoint import Endpoint
+    from proxy.upstream.pool import Pool
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """Return `data` as one chunk (RFC 9112 section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Attempt:
+    """One try at one endpoint. `finish` or `abort` ends it."""
+
+    __slots__ = ("_timeouts", "_upload", "connection", "endpoint")
+
+    def __init__(self, endpoint: Endpoint, connection: UpstreamConnection, timeouts: Timeouts) -> None:
+        self.endpoint = endpoint
+        self.connection = connection
+        self._timeouts = timeouts
+        self._upload: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.endpoint.name} {self.connection!r}>"
+
+    @classmethod
+    async def connect(cls, x: Exchange, permit: Permit, pool: Pool, endpoint: Endpoint) -> Attempt:
+        """Take a pooled connection that is young enough, or make one. Raises the failures of connecting.
+
+        A second try always takes a fresh one: where one pooled connection was stale, so may be the next.
+        """
+        timeouts = permit.route.timeouts
+        connection = None
+        if x.attempts == 1 and not permit.upgrade:
+            connection = endpoint.take_idle(max_idle(x.head.method, pool.pool_idle))
+        if connection is None:
+            connection = await endpoint.connect(timeouts.connect)
+        return cls(endpoint, connection, timeouts)
+
+    def send(
+        self, x: Exchange, permit: Permit, pool: Pool, rules: Rules, body: RequestBody, whole: bytes | None
+    ) -> None:
+        """Write the request: head and body at once when the body is there, else the body as it comes."""
+        connection, head = self.connection, x.head
+        connection.begin(bodiless=head.method == "HEAD", upgrade=permit.upgrade)
+        host = self.endpoint.authority if pool.tells_own_host else head.noted[b"host"]
+        data = upstream_head(x, permit, rules, host)
+        chunked = framing.is_chunked(head)
+        if whole is None:
+            connection.write(data)
+            loop = asyncio.get_running_loop()
+            self._upload = loop.create_task(self._send_body(body, chunked=chunked))
+            return
+        if chunked:
+            whole = chunk(whole) + LAST_CHUNK if whole else LAST_CHUNK
+        connection.write(data + whole)
+        connection.read_deadline = connection.after(self._timeouts.first_byte)
+
+    async def _send_body(self, body: RequestBody, *, chunked: bool) -> None:
+        """Pass the body on as it comes. What goes wrong ends the connection, so whoever reads from it learns why."""
+        connection, timeouts = self.connection, self._timeouts
+        try:
+            while data := await body.read():
+                connection.write(chunk(data) if chunked else data)
+                await connection.drain(timeouts.stream_idle)
+            if chunked:
+                connection.write(LAST_CHUNK)
+        except ProxyError as error:
+            connection.fail(error)
+        except ConnectionError:
+            connection.abort()  # the client is gone, and with it the exchange
+        else:
+            if connection.read_deadline == NEVER:
+                connection.read_deadline = connection.after(timeouts.first_byte)
+
+    async def answer(self) -> Answer:
+        """Wait for the next head of the answer. Raises UpstreamProtocol, UpstreamTimeout, ConnectionStale."""
+        return await self.connection.answer()
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the answer's body, b"" at its end. Raises UpstreamProtocol, UpstreamTimeout."""
+        connection = self.connection
+        connection.read_deadline = connection.after(self._timeouts.stream_idle)
+        try:
+            return await connection.read()
+        finally:
+            connection.read_deadline = NEVER
+
+    @property
+    def uploading(self) -> bool:
+        """Whether part of the request is still to be sent."""
+        return self._upload is not None and not self._upload.done()
+
+    def finish(self) -> None:
+        """The answer has been read: keep the connection for another request, if it can carry one."""
+        if self.uploading:
+            self.abort()
+        else:
+            self.endpoint.give_back(self.connection)
+
+    def abort(self) -> None:
+        """Give up: end the upload and the connection."""
+        if self._upload is not None:
+            self._upload.cancel()
+        self.connection.abort()

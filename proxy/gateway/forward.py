@@ -1,0 +1,124 @@
+"""Forwarding: a permitted request goes to an endpoint, and its answer back to the client.
+
+Once the answer's head has been written, an error cannot become a response any more: the client's connection is
+aborted, so that a cut answer is not taken for a whole one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.core.answer import answer_head, interim_head
+from proxy.core.retry import may_retry
+from proxy.errors import Failure
+from proxy.gateway.attempt import LAST_CHUNK, Attempt, chunk
+from proxy.gateway.tunnel import run_tunnel
+
+if TYPE_CHECKING:
+    from proxy.core.answer import Answer
+    from proxy.core.decision import Permit
+    from proxy.core.exchange import Exchange
+    from proxy.gateway.body import RequestBody
+    from proxy.gateway.listener import ClientConnection
+    from proxy.gateway.snapshot import Snapshot
+    from proxy.upstream.endpoint import Endpoint
+
+
+async def forward(
+    x: Exchange, permit: Permit, snapshot: Snapshot, client: ClientConnection, body: RequestBody
+) -> bool:
+    """Forward the request of `x`; return whether the client's connection can carry another one.
+
+    Raises every kind of Failure, and the refusals that only show while a body is read.
+    """
+    route = permit.route
+    x.upstream = route.upstream
+    body.limit(route.body_limit, route.body_idle)
+    x.upstream_started = client.now
+    try:
+        attempt, answer = await _answered(x, permit, snapshot, client, body)
+        try:
+            if answer.status == 101:
+                rules = snapshot.rules.response_filter
+                await run_tunnel(x, permit, answer, rules, client, attempt.connection)
+                return False
+            keep = await _relay(x, permit, answer, snapshot, client, attempt)
+        except BaseException:
+            attempt.abort()
+            raise
+        attempt.finish()
+        return keep
+    finally:
+        x.bytes_in = body.received
+        x.upstream_seconds = client.now - x.upstream_started
+
+
+async def _answered(
+    x: Exchange, permit: Permit, snapshot: Snapshot, client: ClientConnection, body: RequestBody
+) -> tuple[Attempt, Answer]:
+    """Send the request to one endpoint after the other until one answers; return its final head.
+
+    Interim answers (103) go to the client on the way.
+    """
+    pool = snapshot.pools[permit.route.upstream]
+    whole = body.whole()
+    tried: list[Endpoint] = []
+    while True:
+        endpoint = pool.pick(tried)
+        tried.append(endpoint)
+        x.endpoint = endpoint.name
+        x.attempts += 1
+        attempt = None
+        try:
+            attempt = await Attempt.connect(x, permit, pool, endpoint)
+            attempt.send(x, permit, pool, snapshot.rules, body, whole)
+            while (answer := await attempt.answer()).status == 103:
+                client.write(interim_head(x, answer))
+            return attempt, answer
+        except BaseException as failure:
+            if attempt is not None:
+                attempt.abort()
+            if not isinstance(failure, Failure) or not may_retry(
+                failure,
+                x.head.method,
+                attempts=x.attempts,
+                limit=permit.route.attempts,
+                replayable=whole is not None,
+            ):
+                raise
+
+
+async def _relay(
+    x: Exchange,
+    permit: Permit,
+    answer: Answer,
+    snapshot: Snapshot,
+    client: ClientConnection,
+    attempt: Attempt,
+) -> bool:
+    """Pass the answer on, each piece as it comes; return whether the client's connection stays open.
+
+    A head and a body that came together leave together, in one write. An answer before the end of the request ends
+    the connection, on both sides: what follows in it is the rest of a body that nobody wants.
+    """
+    connection, patience = attempt.connection, permit.route.timeouts.stream_idle
+    head = answer_head(
+        x, answer, snapshot.rules.response_filter, close=client.closes or attempt.uploading
+    )
+    frame = chunk if head.chunked else bytes
+    x.status = answer.status
+    first = connection.take()
+    x.bytes_out = len(first)
+    end = LAST_CHUNK if head.chunked and connection.exhausted else b""
+    client.head_sent = True
+    client.write(head.data + (frame(first) if first else b"") + end)
+    while not connection.exhausted:
+        if client.stalled:
+            await client.drain(patience)
+        data = await attempt.read()
+        x.bytes_out += len(data)
+        if data:
+            client.write(frame(data))
+        if head.chunked and connection.exhausted:
+            client.write(LAST_CHUNK)
+    return not head.close

@@ -1,0 +1,114 @@
+"""The corridor: the whole way of a request, from its head to its record.
+
+    head -> decide -> (Reply | Permit) -> respond | forward -> record
+
+No middlewares and no hooks: what happens to a request happens here, in this order, and every error ends in
+one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from proxy.core.client import Client
+from proxy.core.decision import Permit, decide
+from proxy.core.exchange import CLIENT_GONE, Exchange
+from proxy.core.head import RequestHead
+from proxy.errors import Internal, ProxyError
+from proxy.gateway import respond
+from proxy.gateway.forward import forward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.gateway.body import RequestBody
+    from proxy.gateway.listener import ClientConnection
+    from proxy.gateway.snapshot import Snapshot
+    from proxy.telemetry.recorder import Recorder
+
+_log = logging.getLogger("gatelodge.gateway")
+
+
+class Gateway:
+    """Answers requests by the rules of its `snapshot`; a request keeps the one it began with.
+
+    `clock` is Unix time in seconds, `seeds` gives 48 random hex digits at each call.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        recorder: Recorder,
+        *,
+        clock: Callable[[], float],
+        seeds: Callable[[], str],
+    ) -> None:
+        self.snapshot = snapshot
+        self.draining = False
+        """Not ready any more: load balancers are told on `health_path`."""
+        self.closing = False
+        """Every answer is the last on its connection."""
+        self._recorder = recorder
+        self._clock = clock
+        self._seeds = seeds
+
+    async def handle(self, client: ClientConnection, head: RequestHead, body: RequestBody) -> bool:
+        """Answer one request; return whether the client's connection can carry another one."""
+        snapshot = self.snapshot
+        if head.target == snapshot.health_path:
+            close = client.closes or not body.complete
+            client.write(respond.health(head, draining=self.draining, close=close))
+            return not close
+        x = self._begin(client, head, snapshot)
+        try:
+            outcome = await decide(x, snapshot.rules, snapshot.resolve)
+            if isinstance(outcome, Permit):
+                return await forward(x, outcome, snapshot, client, body)
+            x.status = outcome.status
+            close = client.closes or not body.complete
+            client.write(respond.reply(x, outcome, close=close))
+            return not close
+        except ProxyError as error:
+            return self._refuse(x, error, client, close=not body.complete)
+        except (asyncio.CancelledError, ConnectionError):
+            x.status, x.code = CLIENT_GONE, "client_gone"
+            raise
+        except Exception:
+            _log.exception("request %s failed", x.request_id)
+            return self._refuse(x, Internal("an error that nobody expected"), client, close=True)
+        finally:
+            self._recorder.end(x, client.now)
+
+    async def refuse(self, client: ClientConnection, error: ProxyError) -> None:
+        """Answer what cannot be judged at all: bytes that are no request, or a connection too many."""
+        head = RequestHead("", "", 1, (), client.peer)
+        x = self._begin(client, head, self.snapshot)
+        self._refuse(x, error, client, close=True)
+        self._recorder.end(x, client.now)
+
+    def _begin(self, client: ClientConnection, head: RequestHead, snapshot: Snapshot) -> Exchange:
+        seed = self._seeds()
+        x = Exchange(
+            head,
+            Client(head.peer, "https" if head.tls else "http", trusted=False),
+            snapshot.rules.cors,
+            self._clock(),
+            client.now,
+            seed,
+            request_id=seed[:32],
+        )
+        self._recorder.begin()
+        return x
+
+    def _refuse(self, x: Exchange, error: ProxyError, client: ClientConnection, *, close: bool) -> bool:
+        """Turn an error into a response, or into the end of the connection when one has begun."""
+        x.code, x.reason = error.code, error.reason
+        if client.head_sent:
+            client.abort()
+            return False
+        x.status = error.status
+        close = close or error.closes or client.closes
+        client.write(respond.problem(x, error, close=close))
+        return not close

@@ -1,0 +1,1 @@
+"""Finding out whose a credential is: verified tokens, remembered for a while."""

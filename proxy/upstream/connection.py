@@ -1,0 +1,261 @@
+"""One connection to an endpoint: a request goes out, an answer comes back, one at a time.
+
+A connection is used again only when the request was written whole, the answer has ended, and not one byte more has
+come; a byte on an idle connection ends it. Anything else and an answer could reach the wrong request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.errors import ConnectionStale, ProxyError, UpstreamProtocol, UpstreamTimeout
+from proxy.upstream.deadlines import NEVER
+from proxy.upstream.response import ResponseReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.core.answer import Answer
+
+_HIGH_WATER: Final = 256 * 1024
+"""Body bytes held for a client that reads slowly, before the endpoint is made to wait."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to one endpoint.
+
+    `reused` tells a pooled connection from a fresh one. `read_deadline` and `write_deadline` are when the endpoint must
+    have sent or taken something (time.monotonic); the one who waits sets them. While `sink` is set, what comes is
+    given to it unparsed, b"" at the end: the connection is a tunnel.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_error",
+        "_loop",
+        "_on_lost",
+        "_reader",
+        "_reading_paused",
+        "_waiter",
+        "_writing_paused",
+        "idle_since",
+        "on_writable",
+        "read_deadline",
+        "reused",
+        "sink",
+        "transport",
+        "write_deadline",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[UpstreamConnection], None]
+    ) -> None:
+        self._loop = loop
+        self._on_lost = on_lost
+        self._reader: ResponseReader | None = None
+        self._error: ProxyError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._writing_paused = False
+        self._reading_paused = False
+        self.transport: asyncio.Transport | None = None
+        self.read_deadline = NEVER
+        self.write_deadline = NEVER
+        self.idle_since = 0.0
+        self.reused = False
+        self.sink: Callable[[bytes], None] | None = None
+        self.on_writable: Callable[[bool], None] | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self.transport is None else "idle" if self._reader is None else "busy"
+        return f"<UpstreamConnection {state}{' reused' if self.reused else ''}>"
+
+    # The exchange: begin, write, answer, read ..., end.
+
+    def begin(self, *, bodiless: bool, upgrade: bool) -> None:
+        """Get ready for a request; `bodiless`: it is a HEAD; `upgrade`: it may be answered by a 101."""
+        self._reader = ResponseReader(bodiless=bodiless, upgrade=upgrade)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the request. Raises the failure that ended the connection."""
+        if self.transport is None:
+            raise self._failure()
+        self.transport.write(data)
+
+    async def drain(self, patience: float | None) -> None:
+        """Wait until the endpoint has taken enough of what was written, for at most `patience` seconds.
+
+        Raises the connection's failure, UpstreamTimeout among them.
+        """
+        if self._writing_paused and self._error is None:
+            self.write_deadline = self.after(patience)
+            self._drained = self._loop.create_future()
+            try:
+                await self._drained
+            finally:
+                self._drained = None
+                self.write_deadline = NEVER
+        if self._error is not None:
+            raise self._error
+
+    async def answer(self) -> Answer:
+        """Wait for the next head: 103s first, then the final one, or a 101 if an upgrade was asked for.
+
+        Raises UpstreamProtocol, UpstreamTimeout, or ConnectionStale when a reused connection had ended before we wrote.
+        """
+        reader = self._reader
+        assert reader is not None, "begin() comes first"
+        while True:
+            if reader.interims:
+                return reader.interims.pop(0)
+            if reader.answer is not None:
+                return reader.answer
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the body, b"" at its end. Raises UpstreamProtocol or UpstreamTimeout if cut."""
+        reader = self._reader
+        assert reader is not None, "begin() comes first"
+        while not reader.held:
+            if reader.complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        if self._reading_paused and self.transport is not None:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        return reader.take()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the whole answer has come and all of it was read."""
+        return self._reader is not None and self._reader.complete and not self._reader.held
+
+    def take(self) -> bytes:
+        """Return the bytes of the body that have come and were not read yet."""
+        return b"" if self._reader is None else self._reader.take()
+
+    def after(self, seconds: float | None) -> float:
+        """Return the deadline that is `seconds` from now; None is never."""
+        return NEVER if seconds is None else monotonic() + seconds
+
+    def end(self) -> bool:
+        """The exchange is over; return whether the connection can carry another one, else it is closed."""
+        reader, self._reader = self._reader, None
+        self.read_deadline = NEVER
+        if reader is not None and reader.keeps_alive and self.transport is not None:
+            return not self.transport.is_closing() and not self._writing_paused
+        self.abort()
+        return False
+
+    def take_over(self, sink: Callable[[bytes], None]) -> bytes:
+        """Make the connection a tunnel into `sink` after a 101; return the bytes that came behind the 101."""
+        reader, self._reader = self._reader, None
+        assert reader is not None, "a 101 was read"
+        self.sink = sink
+        return reader.tail
+
+    def fail(self, error: ProxyError) -> None:
+        """End the connection for this reason: whoever waits on it gets `error`."""
+        if self._error is None:
+            self._error = error
+        self.abort()
+        self._wake()
+
+    def abort(self) -> None:
+        """End the connection now; what is not sent yet is lost."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # What the deadlines call.
+
+    @property
+    def deadline(self) -> float:
+        """The earlier of the two deadlines."""
+        return min(self.read_deadline, self.write_deadline)
+
+    def expire(self) -> None:
+        """A deadline has passed: an idle connection is closed, one that is waited for fails."""
+        self.read_deadline = self.write_deadline = NEVER
+        if self._reader is None and self.sink is None:
+            self.abort()
+            return
+        self.fail(UpstreamTimeout("the endpoint did not move on in time"))
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        if reader is None:
+            if self.sink is None:
+                self.abort()  # nobody asked for this
+            else:
+                self.sink(data)
+            return
+        try:
+            reader.feed(data)
+        except UpstreamProtocol as error:
+            self.fail(error)
+            return
+        if reader.held > _HIGH_WATER and not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            self.transport.pause_reading()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._error is None:
+            self._error = self._cut()
+        self._wake()
+        if self.sink is not None:
+            self.sink(b"")
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+        if self.on_writable is not None:
+            self.on_writable(False)
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if self.on_writable is not None:
+            self.on_writable(True)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _cut(self) -> ProxyError:
+        """Return what the end of the connection means for the exchange that was under way."""
+        reader = self._reader
+        if reader is not None:
+            if self.reused and not reader.started:
+                return ConnectionStale("the pooled connection had ended")
+            try:
+                reader.feed_eof()
+            except UpstreamProtocol as error:
+                return error
+        return UpstreamProtocol("the connection has ended")
+
+    def _failure(self) -> ProxyError:
+        return self._error or UpstreamProtocol("the connection has ended")
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        for future in (self._waiter, self._drained):
+            if future is not None and not future.done():
+                future.set_result(None)

@@ -1,0 +1,8 @@
+"""One process: its loop, its listeners, how it starts and how it ends."""
+
+from __future__ import annotations
+
+from proxy.worker.process import Worker
+from proxy.worker.serve import serve
+
+__all__ = ["Worker", "serve"]

@@ -1,0 +1,79 @@
+"""Running a worker as a process: its event loop and its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from proxy.telemetry import logs
+from proxy.worker.process import Worker
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
+
+_log = logging.getLogger("gatelodge.worker")
+
+
+def serve(config: Config) -> int:
+    """Run a gateway until a signal ends it; return the exit code of the process.
+
+    TERM and INT drain. A second INT exits at once.
+    """
+    logs.set_up(config.log.level, config.log.format)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_serve(config))
+
+
+async def _serve(config: Config) -> int:
+    worker = Worker(config)
+    try:
+        await worker.start()
+    except OSError as error:
+        _log.error("cannot start: %s", error.strerror or error)  # noqa: TRY400 - the reason is whole
+        return 1
+    await _ending()
+    again = asyncio.ensure_future(_interrupted())
+    drained = asyncio.ensure_future(worker.drain())
+    await asyncio.wait({again, drained}, return_when=asyncio.FIRST_COMPLETED)
+    if not drained.done():
+        drained.cancel()
+        await worker.stop()
+        return 130
+    again.cancel()
+    drained.result()
+    return 0
+
+
+async def _ending() -> None:
+    """Wait for TERM or INT; HUP is taken note of."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: _log.warning("reload is not built yet: restart to read the configuration")
+    )
+    await ended
+
+
+async def _interrupted() -> None:
+    """Wait for an INT."""
+    loop = asyncio.get_running_loop()
+    interrupted: asyncio.Future[None] = loop.create_future()
+    loop.add_signal_handler(
+        signal.SIGINT, lambda: None if interrupted.done() else interrupted.set_result(None)
+    )
+    await interrupted

@@ -1,0 +1,86 @@
+"""Opening the addresses that the configuration names."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from proxy.config.model import Address, ListenTls
+
+_BACKLOG: Final = 2048
+"""Connections that the kernel holds for us while we are busy; it caps this at net.core.somaxconn."""
+
+
+def bind(address: Address) -> socket.socket:
+    """Return a listening socket on `address`. Raises OSError, with the address in its text."""
+    try:
+        return _bind_unix(address.path) if address.path is not None else _bind_tcp(address)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+
+
+def _bind_tcp(address: Address) -> socket.socket:
+    family, kind, protocol, _, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # [::] takes IPv4 as well, as mapped addresses, on every system.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(where)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _bind_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a dead process left behind; one that somebody answers on is left alone."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def bound_address(listener: socket.socket) -> str:
+    """Return where a socket listens, in the form of the configuration."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def server_context(tls: ListenTls) -> ssl.SSLContext:
+    """Return the context for clients. Raises OSError (ssl.SSLError among them) when a file cannot be used."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(tls.cert, tls.key)
+    return context

@@ -1,0 +1,101 @@
+"""What a worker tells its operators: the state behind the admin listener."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.config.model import Config
+    from proxy.gateway.handler import Gateway
+    from proxy.gateway.listener import ClientServer
+    from proxy.telemetry.metrics import Metrics
+
+Phase = Literal["starting", "ready", "draining", "stopped"]
+
+
+class State:
+    """Implements `proxy.admin.state.AdminState` for a worker; `phase` is set by it."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        clients: ClientServer,
+        metrics: Metrics,
+        addresses: Mapping[str, str],
+        version: str,
+    ) -> None:
+        self.phase: Phase = "starting"
+        self.version = version
+        self._gateway = gateway
+        self._clients = clients
+        self._metrics = metrics
+        self._addresses = addresses
+        self._started = time.monotonic()
+        metrics.reload_timestamp = time.time()
+        metrics.build = {
+            "version": version,
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "aiohttp": installed("aiohttp"),
+        }
+        metrics.connections = self._connections
+        metrics.endpoints = self._endpoints
+
+    def __repr__(self) -> str:
+        return f"<State {self.phase}>"
+
+    @property
+    def config(self) -> Config:
+        """The configuration in use."""
+        return self._gateway.snapshot.config
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether requests are welcome, and why not."""
+        return self.phase == "ready", self.phase
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """The metrics for Prometheus and their content type."""
+        return self._metrics.text()
+
+    def status(self) -> dict[str, object]:
+        """The state of the process as JSON can hold it."""
+        snapshot = self._gateway.snapshot
+        return {
+            "version": self.version,
+            "state": self.phase,
+            "uptime": round(time.monotonic() - self._started, 1),
+            "generation": snapshot.generation,
+            "listeners": dict(self._addresses),
+            "connections": self._connections(),
+            "requests_in_flight": self._metrics.in_flight,
+            "requests": sum(self._metrics.requests.values()),
+            "upstreams": [
+                {
+                    "name": pool.name,
+                    "endpoints": [
+                        {"endpoint": endpoint.name, "open": endpoint.open, "idle": endpoint.idle}
+                        for endpoint in pool.endpoints
+                    ],
+                }
+                for pool in snapshot.pools.values()
+            ],
+            "sessions": [
+                {"name": name, "kind": session.kind} for name, session in snapshot.config.sessions.items()
+            ],
+            "routes": [route.name for route in snapshot.rules.routes.rows()],
+        }
+
+    def _connections(self) -> dict[str, int]:
+        pools = self._gateway.snapshot.pools.values()
+        return {
+            "client": len(self._clients.connections),
+            "upstream": sum(endpoint.open for pool in pools for endpoint in pool.endpoints),
+        }
+
+    def _endpoints(self) -> list[tuple[str, str, int]]:
+        pools = self._gateway.snapshot.pools.values()
+        return [(pool.name, endpoint.name, 1) for pool in pools for endpoint in pool.endpoints]
