@@ -8,6 +8,11 @@ from pydantic import BeforeValidator
 
 from proxy.config.fields import DurationOrZero, Flag, Section, Texts, Token, Tokens
 
+KNOWN_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"}
+    | {"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH"}
+)
+"""Methods that are forwarded at all; any other is answered with 501."""
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -21,7 +26,7 @@ class CorsConfig(Section):
     """Which other origins may call from a browser. Credentials are always allowed for them."""
 
     origins: Texts = ()
-    """scheme://host[:port], `https://*.example.com` for any one label, or `"null"`."""
+    """scheme://host[:port], `https://*.example.com` for all names below, or `"null"`."""
     methods: Tokens = METHODS
     """Methods that a preflight grants."""
     headers: Annotated[tuple[Token, ...] | Literal["any"], BeforeValidator(_any_or_list)] = "any"

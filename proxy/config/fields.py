@@ -240,16 +240,8 @@ def _secret_in_file(value: dict[object, object], info: ValidationInfo) -> str:
         raise ValueError("cannot be read from a file here")
     text = read(name)
     if not text:
-        raise ValueError("the file is empty")
+        raise ValueError("this file is empty")
     return text
-
-
-def _secrets(value: object) -> object:
-    given = one_or_more(value)
-    # `[${AUTH_SECRET}, ${AUTH_SECRET_OLD:-}]` with the second one empty is one secret, no mistake.
-    if isinstance(value, list | tuple):
-        given = [item for item in value if item is not None]
-    return given
 
 
 _SECRET_SCHEMA: Final = {
@@ -263,10 +255,14 @@ _SECRET_SCHEMA: Final = {
         },
     ]
 }
-Secret = Annotated[SecretStr, PlainValidator(_secret), WithJsonSchema(_SECRET_SCHEMA)]
+# Dumped as JSON, a secret is covered. SecretStr shows ten stars; some take them for ten letters.
+_COVERED_OUT: Final = PlainSerializer(
+    lambda value: None if value is None else "***", when_used="json"
+)
+Secret = Annotated[SecretStr, PlainValidator(_secret), WithJsonSchema(_SECRET_SCHEMA), _COVERED_OUT]
 Secrets = Annotated[
     tuple[Secret, ...],
-    BeforeValidator(_secrets),
+    BeforeValidator(one_or_more),
     Field(min_length=1),
     WithJsonSchema(
         {"anyOf": [_SECRET_SCHEMA, {"type": "array", "items": _SECRET_SCHEMA, "minItems": 1}]}
@@ -283,6 +279,13 @@ NotBuilt = Annotated[None, PlainValidator(_off_only), WithJsonSchema(_OFF_SCHEMA
 Off = Literal["off"]
 
 
+def off_or_keys(value: object) -> object:
+    """Refuse what is neither a section nor `off`, for sections that may be switched off."""
+    if value != "off" and value is not None and not isinstance(value, dict | BaseModel):
+        raise ValueError("must be a mapping of keys, or off")
+    return value
+
+
 def off_to_none(value: object) -> object:
-    """Read `off` as None, for sections that may be switched off."""
-    return None if value == "off" else value
+    """Read `off` as None, where a section that is left out is off as well."""
+    return None if value == "off" else off_or_keys(value)

@@ -1,7 +1,7 @@
 """The whole configuration as typed, frozen values; the one list of what may be configured.
 
 Names are those of the file. Durations are float seconds, sizes int bytes, lists tuples, `off` is
-None, and secrets are `SecretStr`. The sections live in files of their own; everything is named here.
+None, and secrets are `SecretStr`. The sections live in files of their own; all are named here.
 """
 
 from __future__ import annotations

@@ -17,12 +17,22 @@ from proxy.config.fields import (
     SomeTexts,
     SomeTokens,
     Text,
+    off_or_keys,
     one_or_more,
 )
 from proxy.config.upstreams import Retry, Timeouts
 
 _CLAIM_SCHEMA = {"type": ["string", "number", "boolean"]}
-ClaimValue = StrictBool | StrictInt | StrictFloat | Text
+
+
+def _claim_value(value: object) -> object:
+    is_finite = not isinstance(value, float) or abs(value) < float("inf")
+    if not isinstance(value, str | int | float) or not is_finite:
+        raise ValueError("must be text, a number, true or false, or a list of these")
+    return value
+
+
+ClaimValue = Annotated[StrictBool | StrictInt | StrictFloat | Text, BeforeValidator(_claim_value)]
 ClaimValues = Annotated[
     tuple[ClaimValue, ...],
     BeforeValidator(one_or_more),
@@ -75,7 +85,7 @@ class RouteConfig(Section):
     """What the user must have."""
     sessions: SomeTexts | None = None
     """Names of the sessions that count here; left out, all."""
-    cors: CorsConfig | Off | None = None
+    cors: Annotated[CorsConfig | Off | None, BeforeValidator(off_or_keys)] = None
     """`off`, or keys that replace those of the top level."""
     csrf: CsrfConfig | None = None
     """Keys that replace those of the top level."""

@@ -1,0 +1,38 @@
+"""Are the files there that will be opened at start-up? The one check that looks outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from proxy.config.problems import Loc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.config.model import Config
+    from proxy.config.problems import Report
+
+
+def check_files(config: Config, report: Report) -> None:
+    """Check that certificates and keys can be read and are PEM."""
+    for loc, path in _files(config):
+        try:
+            data = path.read_bytes()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a file name"
+            report.add(loc, f"this file cannot be read: {reason}")
+            continue
+        if b"-----BEGIN " not in data:
+            report.add(loc, "this file is not PEM: it has no line that starts with -----BEGIN")
+
+
+def _files(config: Config) -> Iterator[tuple[Loc, Path]]:
+    if config.listen.tls is not None:
+        yield ("listen", "tls", "cert"), config.listen.tls.cert
+        yield ("listen", "tls", "key"), config.listen.tls.key
+    for name, upstream in config.upstreams.items():
+        for field in ("ca", "cert", "key"):
+            path: Path | None = getattr(upstream.tls, field, None)
+            if path is not None:
+                yield ("upstreams", name, "tls", field), path

@@ -1,0 +1,111 @@
+"""Can sessions be checked as they are configured, and not be guessed?"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from proxy.config.keys import ALGORITHMS, Key, KeyType
+from proxy.config.problems import Loc, did_you_mean
+from proxy.config.weak import weak_key, weakness
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from proxy.config.model import Config, JwtOptions, SessionConfig
+    from proxy.config.problems import Report
+
+_CHUNK: Final = re.compile(r"\.[0-9]+")
+_ALLOW: Final = "allow_weak_secret: true lets it pass, for development"
+
+
+def check_sessions(config: Config, report: Report) -> None:
+    """Check secrets, cookie names, claim paths and the `jwt` options of every session."""
+    for name, session in config.sessions.items():
+        loc: Loc = ("sessions", name)
+        _check_secret(session, loc, report)
+        _check_principal(session, loc, report)
+        if _CHUNK.search(session.cookie[-4:]):
+            message = "must be the cookie's base name, without the number of a chunk"
+            report.add((*loc, "cookie"), message)
+        if session.jwt is not None:
+            _check_jwt(session.jwt, session, (*loc, "jwt"), report)
+
+
+def _check_secret(session: SessionConfig, loc: Loc, report: Report) -> None:
+    jwt = session.jwt
+    if not session.secret and (jwt is None or not (jwt.signing_key or jwt.verification_key)):
+        report.add(loc, "the key 'secret' is missing here", key=True)
+    for position, secret in enumerate(session.secret):
+        reason = weakness(secret.get_secret_value())
+        if reason and not session.allow_weak_secret:
+            at = (*loc, "secret", position)
+            report.add(at, f"this secret is weak: {reason} ({_ALLOW})")
+
+
+def _check_principal(session: SessionConfig, loc: Loc, report: Report) -> None:
+    for field in ("id", "email", "name", "roles"):
+        paths: tuple[str, ...] = getattr(session.principal, field)
+        for position, path in enumerate(paths):
+            if "" in path.split("."):
+                message = "a claim path is names with dots between them, as in user.id"
+                report.add((*loc, "principal", field, position), message)
+
+
+def _check_jwt(jwt: JwtOptions, session: SessionConfig, loc: Loc, report: Report) -> None:
+    for position, name in enumerate(jwt.algorithms):
+        if name not in ALGORITHMS:
+            known = did_you_mean(name, ALGORITHMS)
+            message = f"must be one of {', '.join(ALGORITHMS)}{known}"
+            report.add((*loc, "algorithms", position), message)
+            return
+    types = {ALGORITHMS[name] for name in jwt.algorithms}
+    if "oct" in types and len(types) > 1:
+        # A public key taken for an HMAC secret is the oldest trick against JWTs.
+        message = "HS* needs a shared key and the others a public one, so they cannot be mixed"
+        report.add((*loc, "algorithms"), message)
+        return
+    signing = _read(jwt.signing_key, (*loc, "signing_key"), session, report)
+    verification = _read(jwt.verification_key, (*loc, "verification_key"), session, report)
+    encryption = _read(jwt.encryption_key, (*loc, "encryption_key"), session, report)
+    _check_algorithms_have_keys(jwt, session, loc, report)
+    for key, field in ((signing, "signing_key"), (verification, "verification_key")):
+        if key is not None and types and not _fits(key, types):
+            wanted = "a JWK of kty oct" if "oct" in types else f"a key for {jwt.algorithms[0]}"
+            report.add((*loc, field), f"the algorithms of this session need {wanted}")
+    if encryption is not None and encryption.type != "oct":
+        report.add((*loc, "encryption_key"), "must be a JWK of kty oct")
+
+
+def _check_algorithms_have_keys(
+    jwt: JwtOptions, session: SessionConfig, loc: Loc, report: Report
+) -> None:
+    has_key = jwt.signing_key is not None or jwt.verification_key is not None
+    if has_key and not jwt.algorithms:
+        report.add(loc, "the key 'algorithms' is missing here: name those of the key", key=True)
+    if jwt.algorithms and not has_key:
+        if ALGORITHMS[jwt.algorithms[0]] != "oct":
+            message = "this algorithm needs a verification_key (or signing_key)"
+            report.add((*loc, "algorithms", 0), message)
+        elif not session.secret:
+            report.add(loc, "the algorithms need a secret or a signing_key", key=True)
+    if jwt.encryption and jwt.encryption_key is None and not session.secret:
+        report.add((*loc, "encryption"), "encryption needs a secret or an encryption_key")
+
+
+def _read(text: SecretStr | None, loc: Loc, session: SessionConfig, report: Report) -> Key | None:
+    if text is None:
+        return None
+    try:
+        key = Key.read(text.get_secret_value())
+    except ValueError as error:
+        report.add(loc, str(error))
+        return None
+    reason = weak_key(key.octets) if key.type == "oct" else None
+    if reason and not session.allow_weak_secret:
+        report.add(loc, f"this key is weak: {reason} ({_ALLOW})")
+    return key
+
+
+def _fits(key: Key, types: set[KeyType]) -> bool:
+    return types <= {key.type} or (key.type == "PEM" and "oct" not in types)
