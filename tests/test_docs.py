@@ -1,0 +1,40 @@
+"""The documents tell what is there: links lead somewhere, every error code is explained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy import errors
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def codes_of(base: type[errors.ProxyError]) -> set[tuple[str, str]]:
+    """Status and code of `base` and of every error below it, as far as they are ever raised."""
+    found = {(str(base.status), base.code)} if hasattr(base, "code") else set()
+    return found.union(*(codes_of(below) for below in base.__subclasses__()))
+
+
+def test_the_runbook_explains_every_error_code() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d{3}) \| `([a-z_]+)` \|", text, re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert set(rows) == codes_of(errors.ProxyError)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def test_every_test_that_the_threats_name_exists() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[^`]+)`", text)
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
