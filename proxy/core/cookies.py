@@ -178,7 +178,7 @@ class CookieFinder:
             equals = max(header.find(b"=", start, end), start)
             name = self._alone[secure].get(header[start:equals].strip(b" \t"))
             if name is not None and (value := header[equals + 1 : end].strip(b" \t")):
-                return Found(name, _decode(value))
+                return Found(name, decode_value(value))
         return self._assemble([header[start:end] for start, end in spans], secure)
 
     def _assemble(self, pairs: list[bytes], secure: bool) -> Found | None:
@@ -210,28 +210,28 @@ def _join(values: dict[int, bytes]) -> str:
     if _BASE in values:
         if len(values) > 1:
             raise SessionInvalid("the cookie is there whole and in chunks, one of them left over")
-        return _decode(values[_BASE])
+        return decode_value(values[_BASE])
     if len(values) != max(values) + 1:
         raise SessionInvalid("a chunk of the cookie is missing")
-    return "".join(_decode(values[index]) for index in range(len(values)))
+    return "".join(decode_value(values[index]) for index in range(len(values)))
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
     digits = match[1]
     if digits is None:
-        raise SessionInvalid("the cookie holds a percent sign that escapes nothing")
+        raise SessionInvalid("the value holds a percent sign that escapes nothing")
     return bytes.fromhex(digits.decode())
 
 
-def _decode(value: bytes) -> str:
-    """Return a cookie's value with its escapes decoded.
+def decode_value(value: bytes) -> str:
+    """Return the value of a cookie or bearer with its escapes decoded.
 
     Raises SessionInvalid for escapes that are cut short, control characters and what is not ASCII.
     """
     if value.translate(None, _PLAIN):
         value = _ESCAPE.sub(_unescape, value)
         if value.translate(None, _PRINTABLE):
-            raise SessionInvalid("the cookie holds control characters or bytes that are not ASCII")
+            raise SessionInvalid("the value holds control characters or bytes that are not ASCII")
     return value.decode("ascii")
 
 

@@ -1,0 +1,134 @@
+"""One configured session, compiled: what a request presents for it, and whose that is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from proxy.config.model import SessionConfig
+from proxy.core.authjs import ANY_COOKIE, AuthjsVerifier
+from proxy.core.cookies import AUTO, CookieFinder, decode_value
+from proxy.core.head import RequestHead
+from proxy.core.identity import IdentityHeaders, Principal, PrincipalReader
+from proxy.errors import SessionInvalid
+
+# RFC 9110 section 11.2. Every token that a framework makes is one.
+_TOKEN68: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+
+
+@dataclass(slots=True)
+class Credential:
+    """What a client presented for a session, not yet verified.
+
+    `session` is the session's name in the configuration, `name` the base name of the cookie, or ""
+    for a bearer.
+    """
+
+    session: str
+    source: Literal["cookie", "bearer"]
+    name: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A verified login. `expires` is the unix time at which it ends, or None if it has no end."""
+
+    principal: Principal
+    kind: str
+    expires: float | None
+    _lines: dict[IdentityHeaders, bytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def identity_lines(self, headers: IdentityHeaders) -> bytes:
+        """Return the header lines that tell an upstream of the principal.
+
+        They are made once for each set of headers, since a session is used again and again.
+        """
+        lines = self._lines.get(headers)
+        if lines is None:
+            lines = self._lines[headers] = headers.lines(self.principal)
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRule:
+    """How one session is found in a request and verified.
+
+    `cookie_names` are the base names of its cookie. `digest` is a SHA-256 of all that decides what
+    a token means here, and part of the key under which a verified session is cached.
+    """
+
+    name: str
+    cookie_names: tuple[str, ...]
+    bearer: bool
+    digest: bytes = field(repr=False)
+    finder: CookieFinder = field(repr=False)
+    verifier: AuthjsVerifier = field(repr=False)
+    reader: PrincipalReader = field(repr=False)
+
+    @classmethod
+    def compile(cls, name: str, config: SessionConfig) -> SessionRule:
+        """Return the rule for a session of the configuration.
+
+        Raises ValueError for keys, algorithms or a cookie name that cannot be used.
+        """
+        cookie_names = AUTO if config.cookie == "auto" else (config.cookie,)
+        secrets = [secret.get_secret_value() for secret in config.secret]
+        return cls(
+            name=name,
+            cookie_names=cookie_names,
+            bearer=config.bearer,
+            digest=_digest(config),
+            finder=CookieFinder(cookie_names),
+            verifier=AuthjsVerifier(secrets, cookie_names, max_age=config.max_age, jwt=config.jwt),
+            reader=PrincipalReader(config.principal),
+        )
+
+    def find(self, head: RequestHead, secure: bool) -> Credential | None:
+        """Return what the request presents: the cookie, else the bearer, else None.
+
+        `secure` says that the client uses https. Raises SessionAmbiguous, SessionInvalid,
+        BadCookie, and BadRequest for two Authorization headers.
+        """
+        cookies = head.get(b"cookie")
+        if cookies is not None:
+            found = self.finder.find(cookies, secure=secure)
+            if found is not None:
+                return Credential(self.name, "cookie", found.name, found.token)
+        return self._find_bearer(head) if self.bearer else None
+
+    def _find_bearer(self, head: RequestHead) -> Credential | None:
+        # RFC 6750 section 2.1. The frameworks decode escapes here too (`getToken`).
+        scheme, _, value = (head.get(b"authorization") or b"").partition(b" ")
+        value = value.strip(b" \t")
+        if scheme.lower() != b"bearer" or not value:
+            return None
+        token = decode_value(value)
+        if not _TOKEN68.fullmatch(token):
+            raise SessionInvalid("the bearer is no token")
+        return Credential(self.name, "bearer", ANY_COOKIE, token)
+
+    def verify(self, credential: Credential, now: float) -> Session:
+        """Return the session behind a credential that `find` returned. Pure: no store is asked.
+
+        Raises SessionExpired, and SessionInvalid with a reason for the log.
+        """
+        verified = self.verifier.verify(credential.token, credential.name, now)
+        principal = self.reader.read(verified.claims)
+        if principal is None:
+            raise SessionInvalid("the claims hold no id of a user")
+        return Session(principal, verified.kind, verified.expires)
+
+
+def _digest(config: SessionConfig) -> bytes:
+    everything = config.model_dump(exclude={"cache"})
+    return hashlib.sha256(json.dumps(everything, default=_reveal, sort_keys=True).encode()).digest()
+
+
+def _reveal(secret: Any) -> str:
+    return str(secret.get_secret_value())
