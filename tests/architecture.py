@@ -197,6 +197,21 @@ def unused_doors(tree: Tree, doors: Mapping[str, Sequence[str]]) -> list[str]:
     return sorted(doors.keys() - used)
 
 
+def idle_doors(tree: Tree, doors: Mapping[str, Sequence[str]]) -> list[str]:
+    """Patterns through which the dependency does not come."""
+    used = {
+        (top, module.path)
+        for module in tree.modules.values()
+        for top, _ in third_party(tree, module)
+    }
+    return [
+        f"{name}: {pattern}"
+        for name, patterns in doors.items()
+        for pattern in patterns
+        if not any(top == name and fnmatch(path, pattern) for top, path in used)
+    ]
+
+
 def private_attribute_problems(tree: Tree, library: str, allowed: Sequence[str]) -> list[str]:
     """Only `allowed` files touch private attributes of `library`'s objects.
 

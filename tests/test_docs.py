@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy import errors
+from proxy.config.load import loads
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -31,6 +32,13 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
     assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def test_the_configuration_of_the_readme_loads() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (config,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    secret = {"AUTH_SECRET": "nCDKFVEfzVvTVLpZh1sUQnVXvVvOwpm5"}
+    assert loads(config, "README.md", secret).config.upstreams.keys() == {"api"}
 
 
 def test_every_test_that_the_threats_name_exists() -> None:

@@ -85,12 +85,13 @@ function requestText(scenario) {
 function outcomeOf(scenario) {
   const answer = element("div");
   $("outcome").replaceChildren(
+    element("p", {}, scenario.shows),
     element("h3", {}, "Sent by this page"),
     element("pre", {}, requestText(scenario)),
     element("h3", {}, "Answer"),
     answer,
   );
-  $("result").scrollIntoView({ block: "nearest" });
+  $("result").scrollIntoView();
   return answer;
 }
 
@@ -141,7 +142,8 @@ function callWebSocket(answer, scenario) {
     lines.append("sent      hello\n");
     socket.send("hello");
   });
-  socket.addEventListener("close", (event) => lines.append(`closed    code ${event.code}\n`));
+  socket.addEventListener("close", (event) => lines.append(`closed    code ${event.code}${
+    event.code === 1006 ? " (refused; the terminal of the demo says why)" : ""}\n`));
 }
 
 async function run(scenario) {
