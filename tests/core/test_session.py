@@ -119,7 +119,7 @@ def test_two_authorizations_are_a_bad_request_where_bearers_count() -> None:
         find(BEARER, *two)
 
 
-def token(name: str = NAME, **claims: Any) -> str:
+def token(name: str = NAME, /, **claims: Any) -> str:
     return mint({"sub": "u-1", **claims}, name, NOW, secret=SECRET, entropy=ENTROPY)
 
 
