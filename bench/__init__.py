@@ -1,0 +1,1 @@
+"""What Gatelodge costs per request, next to nginx and Envoy. Run it with `make bench`."""
