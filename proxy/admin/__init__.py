@@ -1,0 +1,3 @@
+"""What operators, probes and Prometheus read: health, metrics, status, configuration. It changes
+nothing.
+"""

@@ -1,0 +1,107 @@
+"""The admin listener's pages, and the one way through which each of them is asked for.
+
+Law of the file: nothing here changes the process, so only GET and HEAD are answered. What a page
+needs is asked of the process when the page is asked for and allowed, not before: the metrics are
+rendered on the loop that forwards requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from aiohttp import web
+
+from proxy.admin import answers
+from proxy.admin.guard import Asked, judge
+from proxy.admin.state import AdminState
+from proxy.config.redact import redacted
+
+_METHODS: Final = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One address. `is_open`: also without a token where the listener can be reached from
+    elsewhere.
+    """
+
+    answer: Callable[[AdminState], web.Response]
+    about: str
+    is_open: bool = False
+
+
+def admin_app(state: AdminState) -> web.Application:
+    """Return the application to serve on the admin address, `access_log=None`."""
+    app = web.Application()
+
+    async def handle(request: web.Request) -> web.Response:
+        return _answer(request, state)
+
+    app.router.add_route("*", "/{path:.*}", handle)
+    app.on_response_prepare.append(answers.harden)
+    return app
+
+
+def _answer(request: web.Request, state: AdminState) -> web.Response:
+    page = _PAGES.get(request.path)
+    config, headers = state.config, request.headers
+    asked = Asked(
+        headers.getall("Host", ()), headers.getall("Origin", ()), headers.get("Authorization")
+    )
+    is_open = page is None or page.is_open
+    denial = judge(asked, config.admin, config.admin_token, is_open=is_open)
+    if denial is not None:
+        return answers.problem(denial.status, denial.detail, denial.headers)
+    if page is None:
+        return answers.problem(404, "There is no such page; /-/help lists them.")
+    if request.method not in _METHODS:
+        return answers.problem(405, "Only GET and HEAD are served.", {"Allow": ", ".join(_METHODS)})
+    return page.answer(state)
+
+
+def _healthy(_state: AdminState) -> web.Response:
+    return answers.text("ok")
+
+
+def _ready(state: AdminState) -> web.Response:
+    ready, reason = state.ready()
+    return answers.text("ready") if ready else answers.text(reason, status=503)
+
+
+def _metrics(state: AdminState) -> web.Response:
+    return answers.raw(*state.metrics_text())
+
+
+def _status(state: AdminState) -> web.Response:
+    return answers.data(state.status())
+
+
+def _config(state: AdminState) -> web.Response:
+    return answers.data(redacted(state.config))
+
+
+def _help(state: AdminState) -> web.Response:
+    listed = [f"  {path:<16}{page.about}" for path, page in _PAGES.items() if page.about]
+    return answers.text("\n".join([f"Gatelodge {state.version}", "", *listed]))
+
+
+def _static(name: str, content_type: str) -> Callable[[AdminState], web.Response]:
+    body = (files("proxy.admin") / "static" / name).read_bytes()
+    return lambda _state: answers.raw(body, f"{content_type}; charset=utf-8")
+
+
+_PAGES: Final = {
+    "/": _Page(_help, ""),
+    "/-/healthy": _Page(_healthy, "200 while the process lives", is_open=True),
+    "/-/ready": _Page(_ready, "200 when requests are welcome, else 503 and why", is_open=True),
+    "/metrics": _Page(_metrics, "metrics for Prometheus", is_open=True),
+    "/-/status": _Page(_static("status.html", "text/html"), "what goes on, as a page"),
+    "/-/status.css": _Page(_static("status.css", "text/css"), ""),
+    "/-/status.js": _Page(_static("status.js", "text/javascript"), ""),
+    "/-/status.json": _Page(_status, "what goes on, for programs"),
+    "/-/config": _Page(_config, "the configuration in use, without its secrets"),
+    "/-/help": _Page(_help, "this list"),
+}

@@ -1,0 +1,37 @@
+"""What the admin listener needs to know of the process that it runs in."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from proxy.config.model import Config
+
+
+@runtime_checkable
+class AdminState(Protocol):
+    """The process, as far as the admin listener may look. Each answer is of this moment."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in use."""
+
+    @property
+    def version(self) -> str:
+        """Gatelodge's version."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Return whether requests are welcome, and if not, why: starting, draining, no usable
+        endpoint.
+        """
+
+    def metrics_text(self) -> tuple[bytes, str]:
+        """Return the metrics for Prometheus and their content type."""
+
+    def status(self) -> dict[str, object]:
+        """Return the state of the process as JSON can hold it; no secret and nobody's data is in
+        it.
+
+        Expected are: version, uptime (seconds), state, generation, listeners, connections, requests
+        in flight, upstreams with their endpoints and open and idle connections, sessions (names and
+        kinds), routes.
+        """

@@ -1,0 +1,234 @@
+"""The admin listener over real sockets: what it says, to whom, and what it does not do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp.plugin import AiohttpClient
+
+from proxy.admin.app import admin_app
+from tests.admin.fakes import SECRET, TOKEN, FakeState
+
+Client = TestClient[web.Request, web.Application]
+PAGES = ["/", "/-/healthy", "/-/ready", "/metrics", "/-/status", "/-/status.css", "/-/status.js"]
+PAGES += ["/-/status.json", "/-/config", "/-/help"]
+OPEN = ["/-/healthy", "/-/ready", "/metrics"]
+GUARDED = [path for path in PAGES if path not in OPEN]
+STATIC = Path(__file__).parents[2] / "proxy" / "admin" / "static"
+
+
+@pytest.fixture
+def state() -> FakeState:
+    return FakeState()
+
+
+@pytest.fixture
+async def client(state: FakeState, aiohttp_client: AiohttpClient) -> Client:
+    return await aiohttp_client(admin_app(state))
+
+
+Connect = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture
+def reachable(aiohttp_client: AiohttpClient) -> Connect:
+    """Return what starts a listener that believes that it is bound to an address in the network."""
+
+    async def connect(**changes: Any) -> Client:
+        return await aiohttp_client(admin_app(FakeState(admin="0.0.0.0:9090", **changes)))
+
+    return connect
+
+
+async def read(client: Client, path: str, **options: Any) -> tuple[int, str]:
+    async with client.get(path, **options) as response:
+        return response.status, await response.text()
+
+
+async def test_it_is_healthy_whatever_the_state(client: Client, state: FakeState) -> None:
+    state.reason = "draining"
+    assert await read(client, "/-/healthy") == (200, "ok\n")
+
+
+async def test_readiness_tells_the_reason(client: Client, state: FakeState) -> None:
+    assert await read(client, "/-/ready") == (200, "ready\n")
+    state.reason = "draining"
+    assert await read(client, "/-/ready") == (503, "draining\n")
+
+
+async def test_metrics_keep_their_content_type(client: Client) -> None:
+    async with client.get("/metrics") as response:
+        assert await response.text() == "gatelodge_up 1\n"
+        content_type = response.headers["Content-Type"]
+    assert content_type == "text/plain; version=1.0.0; charset=utf-8"
+
+
+async def test_metrics_are_rendered_once_for_each_answer_and_for_nothing_else(
+    client: Client, state: FakeState
+) -> None:
+    for path in [*PAGES, "/nowhere"]:
+        await read(client, path)
+    await read(client, "/metrics", headers={"Origin": "http://evil.example"})
+    await read(client, "/metrics", headers={"Host": "evil.example"})
+    async with client.post("/metrics") as response:
+        assert response.status == 405
+    assert state.rendered == 1
+
+
+async def test_status_is_what_the_process_says(client: Client, state: FakeState) -> None:
+    async with client.get("/-/status.json") as response:
+        assert await response.json() == state.status()
+
+
+async def test_the_configuration_is_shown_without_secrets(client: Client) -> None:
+    async with client.get("/-/config") as response:
+        assert response.content_type == "application/json"
+        text = await response.text()
+        shown = await response.json()
+    assert SECRET not in text
+    assert shown["routes"][0]["path"] == "/**"
+    assert shown["admin"] == "127.0.0.1:9090"
+
+
+async def test_the_admin_token_is_not_shown(reachable: Connect) -> None:
+    client = await reachable(admin_token=TOKEN)
+    status, text = await read(client, "/-/config", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert (status, TOKEN in text) == (200, False)
+
+
+async def test_the_status_page_asks_only_us_and_runs_nothing_inline(client: Client) -> None:
+    async with client.get("/-/status") as response:
+        assert response.content_type == "text/html"
+        page = await response.text()
+    loaded = re.findall(r'<(?:script|link)[^>]+(?:src|href)="([^"]+)"', page)
+    assert sorted(loaded) == ["/-/status.css", "/-/status.js"]
+    assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|javascript:", page)
+    for path in [*loaded, *re.findall(r'<a href="([^"]+)"', page)]:
+        assert (await read(client, path))[0] == 200, path
+    for path, kind in (("/-/status.js", "text/javascript"), ("/-/status.css", "text/css")):
+        async with client.get(path) as response:
+            assert response.content_type == kind
+
+
+def test_the_status_page_makes_no_html_of_what_it_reads() -> None:
+    script = (STATIC / "status.js").read_text(encoding="utf-8")
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(", script
+    )
+
+
+@pytest.mark.parametrize("path", ["/", "/-/help"])
+async def test_help_lists_every_page(client: Client, path: str) -> None:
+    _, text = await read(client, path)
+    listed = re.findall(r"^  (/\S*)", text, re.MULTILINE)
+    assert listed == [page for page in PAGES if page not in ("/", "/-/status.css", "/-/status.js")]
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/nowhere"])
+async def test_every_answer_is_hardened(client: Client, path: str) -> None:
+    async with client.get(path) as response:
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert "Server" not in response.headers
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/-/", "/-/healthy/", "/-//healthy", "/-/%2e%2e/x"])
+async def test_an_unknown_path_is_a_404_problem(client: Client, path: str) -> None:
+    async with client.get(path) as response:
+        assert response.status == 404
+        assert response.content_type == "application/problem+json"
+        assert (await response.json())["status"] == 404
+
+
+@pytest.mark.parametrize("path", ["/-/reload", "/-/revoke", "/-/quit"])
+async def test_what_is_not_built_is_not_there(client: Client, path: str) -> None:
+    async with client.post(path, headers={"X-Gatelodge-Admin": "1"}) as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND"])
+async def test_only_reading_is_possible(client: Client, method: str) -> None:
+    async with client.request(method, "/-/status.json") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "GET, HEAD"
+        assert response.content_type == "application/problem+json"
+
+
+async def test_head_is_get_without_a_body(client: Client) -> None:
+    async with client.get("/-/status.json") as response:
+        length = response.headers["Content-Length"]
+    async with client.head("/-/status.json") as response:
+        assert response.status == 200
+        assert response.headers["Content-Length"] == length
+        assert await response.read() == b""
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/nowhere"])
+async def test_a_rebound_name_reads_nothing(client: Client, path: str) -> None:
+    async with client.get(path, headers={"Host": "evil.example:9090"}) as response:
+        assert response.status == 421
+        assert response.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_of_another_origin_reads_nothing(client: Client, path: str) -> None:
+    async with client.get(path, headers={"Origin": "http://evil.example"}) as response:
+        assert response.status == 403
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_our_own_page_may_read(client: Client) -> None:
+    own = f"http://{client.host}:{client.port}"
+    assert (await read(client, "/-/status.json", headers={"Origin": own}))[0] == 200
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_probes_and_prometheus_need_no_token(reachable: Connect, path: str) -> None:
+    client = await reachable()
+    assert (await read(client, path))[0] == 200
+
+
+@pytest.mark.parametrize("path", GUARDED)
+async def test_everything_else_is_closed_without_a_configured_token(
+    reachable: Connect, path: str
+) -> None:
+    client = await reachable()
+    async with client.get(path, headers={"Authorization": "Bearer "}) as response:
+        assert response.status == 403
+        assert "admin_token" in (await response.json())["detail"]
+
+
+@pytest.mark.parametrize("path", GUARDED)
+async def test_everything_else_needs_the_token(reachable: Connect, path: str) -> None:
+    client = await reachable(admin_token=TOKEN)
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    wrong = {"Authorization": f"Bearer {TOKEN}x"}
+    assert (await read(client, path, headers=right))[0] == 200
+    async with client.get(path, headers=wrong) as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"] == 'Bearer realm="gatelodge admin"'
+
+
+async def test_a_unix_socket_needs_no_token_whatever_the_host(tmp_path: Path) -> None:
+    socket = tmp_path / "admin.sock"
+    runner = web.AppRunner(admin_app(FakeState(admin=f"unix:{socket}")), access_log=None)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(socket)).start()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+            session.get("http://anything.example/-/config") as response,
+        ):
+            assert response.status == 200
+    finally:
+        await runner.cleanup()
