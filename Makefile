@@ -28,7 +28,7 @@ test: .venv/.installed-dev ## all tests but those in tests/e2e
 e2e: .venv/.installed-dev ## tests with real processes; some need Node 20 and npm
 	$(PY) -m pytest tests/e2e $(ARGS)
 
-run: .venv/.installed-demo ## the gateway, with config.example.yaml
+run: .venv/.installed-demo ## the gateway, with config.example.yaml; needs AUTH_SECRET
 	$(PY) -m proxy run --config config.example.yaml $(ARGS)
 
 fmt: .venv/.installed-dev ## put the code into shape

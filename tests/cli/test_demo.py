@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from proxy.cli import main
 
+ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 30.0
 """Seconds for a process to end; only a fault takes as long."""
 
@@ -22,7 +24,7 @@ PATIENCE = 30.0
 def demo() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "proxy", "demo", "--port", "0"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         yield process
         process.kill()

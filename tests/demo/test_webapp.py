@@ -128,6 +128,17 @@ async def test_the_session_can_be_asked_for_and_ended(app: Client, sessions: Dem
     assert (cookie.value, cookie["max-age"], cookie["path"]) == ("", "0", "/")
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["x", "a.b.c", "a.b.c.d.e", "....", "%ff", '"quoted"', "\xff\xfe", "\u0663", "x" * 5000],
+)
+async def test_a_cookie_that_is_no_session_is_no_fault(app: Client, value: str) -> None:
+    carried = {**OWN, "Cookie": f"{COOKIE}={value}"}
+    async with app.get("/api/auth/session", headers=carried) as answer:
+        assert answer.status == 200
+        assert (await answer.json())["user"] is None
+
+
 @pytest.mark.parametrize("path", ["/api/auth/demo-signin", "/api/auth/signout"])
 @pytest.mark.parametrize(
     "headers",
