@@ -1,0 +1,42 @@
+"""Whether the certificates and keys that a configuration names can be used, and belong together."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
+    from proxy.config.problems import Loc
+
+
+def certificate_problems(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Yield the places in the configuration whose files OpenSSL refuses, and what it says."""
+    if config.listen.tls is not None:
+        message = _refused(config.listen.tls)
+        if message:
+            yield ("listen", "tls"), message
+    for name, upstream in config.upstreams.items():
+        message = "" if upstream.tls is None else _refused(upstream.tls)
+        if message:
+            yield ("upstreams", name, "tls"), message
+
+
+def _refused(tls: Any) -> str:
+    """Return why a section's files cannot be used, or nothing. Sections have `cert`, `key`,
+    maybe `ca`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if getattr(tls, "ca", None) is not None:
+            context.load_verify_locations(tls.ca)
+        if tls.cert is not None:
+            # Without an answer OpenSSL would ask the terminal for the passphrase of an encrypted
+            # key.
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: b"")
+    except ssl.SSLError as error:
+        return f"these files cannot be used: {error.reason or 'not PEM, or an encrypted key'}"
+    except OSError as error:
+        return f"these files cannot be used: {error.strerror or error}"
+    return ""

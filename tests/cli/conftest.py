@@ -1,0 +1,42 @@
+"""The command line in this process, in a folder of its own and without the machine's variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.cli import main
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Gatelodge = Callable[..., Said]
+
+
+@pytest.fixture
+def gatelodge(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Gatelodge:
+    """Return what runs a command and tells what it said."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("GATELODGE_", "AUTH_", "NEXTAUTH_")):
+            monkeypatch.delenv(name)
+
+    def run(*words: str) -> Said:
+        code = main(words)
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return run

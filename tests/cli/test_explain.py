@@ -1,0 +1,124 @@
+"""The command that tells what would happen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Gatelodge, Said
+from tests.cli.example import AT, CONFIG, COOKIE, OTHER_SECRET, SECRET, token
+
+Explain = Any
+
+
+@pytest.fixture
+def explain(gatelodge: Gatelodge, tmp_path: Path) -> Explain:
+    def run(*words: str, config: str = CONFIG) -> Said:
+        (tmp_path / "gatelodge.yaml").write_text(config, encoding="utf-8")
+        return gatelodge("explain", *words, "--at", str(AT))
+
+    return run
+
+
+def test_a_request_that_would_be_forwarded_is_0(explain: Explain) -> None:
+    said = explain("GET", "/x", "--cookie", f"{COOKIE}={token(email='z@example.com')}")
+    assert (said.code, said.err) == (0, "")
+    assert "\n  X-User-Email: z@example.com\n" in said.out
+    assert "forwarded to api, with this head:" in said.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["GET", "/x"],
+        ["GET", "/a/../b"],
+        ["GET", "/page", "-H", "Sec-Fetch-Mode: navigate"],
+        ["TRACE", "/x"],
+    ],
+    ids=["no session", "bad path", "sent to sign in", "method"],
+)
+def test_a_request_that_would_be_refused_is_1(explain: Explain, words: list[str]) -> None:
+    said = explain(*words)
+    assert (said.code, said.err) == (1, "")
+
+
+@pytest.mark.parametrize(("method", "code"), [("PUT", 0), ("BREW", 1)])
+def test_a_preflight_is_0_when_it_is_granted(explain: Explain, method: str, code: int) -> None:
+    origin = ["-H", "Origin: https://app.example.com"]
+    asks = ["-H", f"Access-Control-Request-Method: {method}"]
+    assert explain("OPTIONS", "/x", *origin, *asks).code == code
+
+
+def test_neither_tokens_nor_secrets_are_printed(explain: Explain) -> None:
+    good, bad = token(), token(OTHER_SECRET)
+    for value in (good, bad):
+        for more in ([], ["--json"]):
+            cookie = ["--cookie", f"{COOKIE}={value}"]
+            said = explain("GET", "/x", *cookie, "--bearer", value, *more)
+            assert value not in said.out + said.err
+            assert value[-20:] not in said.out + said.err
+            assert SECRET not in said.out + said.err
+
+
+def test_cookies_headers_bearer_and_peer_arrive(explain: Explain) -> None:
+    said = explain(
+        *("get", "https://h.example/tenant/x?q", "--cookie", "a=1; b=2", "--cookie", "c=3"),
+        *("-H", "X-One: 1", "--header", "X-Two:2"),
+        *("--bearer", token(OTHER_SECRET, cookie="tenant-session")),
+        *("--peer", "10.0.0.7", "-H", "X-Forwarded-For: 203.0.113.9", "--json"),
+    )
+    told = json.loads(said.out)
+    assert said.code == 0
+    assert told["client"]["address"] == "203.0.113.9"
+    assert told["session"]["source"] == "bearer"
+    assert told["head"][:2] == ["GET /tenant/x?q HTTP/1.1", "Host: h.example"]
+    for line in ("X-One: 1", "X-Two: 2", "Cookie: a=1; b=2; c=3"):
+        assert line in told["head"]
+
+
+def test_health_is_answered_before_any_routing(explain: Explain) -> None:
+    said = explain("GET", "/healthz")
+    assert said.code == 0
+    assert "answered by the gateway: 200 (health_path, before any routing)" in said.out
+    assert explain("GET", "/healthz/").code == 1
+
+
+PLAIN = CONFIG.replace("public_origin: https://api.example.com\n", "")
+
+
+def test_https_that_the_gateway_cannot_know_of_is_noted(explain: Explain) -> None:
+    url = "https://api.example.com/public/x"
+    said = explain("GET", url, config=PLAIN)
+    assert "Note: The URL is https, but the gateway cannot know" in said.out
+    assert "http, directly" in said.out
+    proxied = ["--peer", "10.0.0.1", "-H", "X-Forwarded-Proto: https"]
+    assert "Note:" not in explain("GET", url, *proxied, config=PLAIN).out
+    assert "Note:" not in explain("GET", url).out
+    assert "Note:" not in explain("GET", url.replace("https", "http"), config=PLAIN).out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["GET"],
+        ["GET", "nonsense"],
+        ["GET", "/x", "-H", "no colon"],
+        ["GET", "/x", "-H", "A: b\nC: d"],
+        ["GET", "/x", "--cookie", "a\r\nb"],
+        ["GET", "/x", "--at", "noon"],
+        ["GET", "/x", "-H", "Content-Length: -1"],
+    ],
+)
+def test_what_has_no_meaning_is_a_usage_error(explain: Explain, words: list[str]) -> None:
+    said = explain(*words)
+    assert (said.code, said.out) == (2, "")
+    assert said.err
+
+
+def test_without_a_time_it_is_now(gatelodge: Gatelodge, tmp_path: Path) -> None:
+    (tmp_path / "gatelodge.yaml").write_text(CONFIG, encoding="utf-8")
+    cookie = ["--cookie", f"{COOKIE}={token(exp=1_000_000_000)}"]
+    assert "session_expired" in gatelodge("explain", "GET", "/x", *cookie).out
