@@ -72,13 +72,13 @@ class ProxyError(Exception):
 class Refusal(ProxyError):
     """We said no."""
 
-    source = "client"
+    source: ClassVar[Source] = "client"
 
 
 class Failure(ProxyError):
     """Somebody behind us could not answer."""
 
-    source = "upstream"
+    source: ClassVar[Source] = "upstream"
 
 
 class BadRequest(Refusal):

@@ -26,8 +26,9 @@ _PRIVATE: Final = b"Cache-Control: private\r\n"
 class Answer:
     """The head of an upstream's final answer.
 
-    `length` is its Content-Length, `chunked` whether its body comes in chunks; neither: the body ends with the
-    connection. `bodiless` is true where no body can follow (HEAD, 204, 304; RFC 9112 section 6.3).
+    `length` is its Content-Length, `chunked` whether its body comes in chunks; neither: the body
+    ends with the connection. `bodiless` is true where no body can follow (HEAD, 204, 304; RFC 9112
+    section 6.3).
     """
 
     status: int
@@ -38,9 +39,11 @@ class Answer:
     bodiless: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerHead:
-    """What is written to the client: `data` up to the blank line; how the body is framed; whether we close."""
+    """What is written to the client: `data` up to the blank line; how the body is framed;
+    whether we close.
+    """
 
     data: bytes
     chunked: bool
@@ -52,27 +55,28 @@ def answer_head(
 ) -> AnswerHead:
     """Build the head of the answer to the client of `x`; `upgrade` makes it a WebSocket's 101.
 
-    A body of unknown length goes out in chunks, or to an HTTP/1.0 client until the connection closes.
+    A body of unknown length goes out in chunks, or to an HTTP/1.0 client until the connection
+    closes.
     """
     framed = answer.bodiless or answer.length is not None
     chunked = not framed and x.head.minor == 1
     close = close or (not framed and not chunked)
-    lines = [STATUS_LINES[answer.status], *_passing(x, answer, rules)]
+    parts = [STATUS_LINES[answer.status]]
+    _add_passing(parts, x, answer, rules)
     if chunked:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    lines.append(b"X-Request-Id: %b\r\n" % x.request_id.encode())
+        parts.append(b"Transfer-Encoding: chunked\r\n")
     if upgrade:
-        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
-    return AnswerHead(b"".join(lines), chunked, close)
+        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    end = "Connection: close\r\n\r\n" if close else "\r\n"
+    parts.append(f"X-Request-Id: {x.request_id}\r\n{end}".encode("ascii"))
+    return AnswerHead(b"".join(parts), chunked, close)
 
 
-def _passing(x: Exchange, answer: Answer, rules: ResponseFilter) -> list[bytes]:
-    """Return the lines of the upstream's fields that pass, then CORS and cache lines of ours."""
+def _add_passing(parts: list[bytes], x: Exchange, answer: Answer, rules: ResponseFilter) -> None:
+    """Append the lines of the upstream's fields that pass, then CORS and cache lines of ours."""
     hop = nominated(answer.connection)
     cors, route = x.cors, x.route
     memo, kind_of = rules.memo, rules.kind
-    lines: list[bytes] = []
     exposed: bytes | None = None
     cached = False
     for name, value in answer.fields:
@@ -86,19 +90,24 @@ def _passing(x: Exchange, answer: Answer, rules: ResponseFilter) -> list[bytes]:
             cached = cached or kind == CACHE_CONTROL
         if hop and name.lower() in hop:
             continue
-        lines.append(b"%b: %b\r\n" % (name, value))
+        parts += (name, b": ", value, b"\r\n")
     if cors.enabled:
-        lines.append(cors.grant(x.head) if exposed is None else cors.grant_exposing(x.head, exposed))
+        parts.append(
+            cors.grant(x.head) if exposed is None else cors.grant_exposing(x.head, exposed)
+        )
     if route is not None and route.policy.auth != "public":
-        lines.append(_GUARDED)
+        parts.append(_GUARDED)
         if not cached:
-            lines.append(_PRIVATE)
-    return lines
+            parts.append(_PRIVATE)
 
 
 def interim_head(x: Exchange, answer: Answer) -> bytes:
-    """Return a 103 (RFC 8297) for the client; b"" for one of HTTP/1.0, which knows no interim answers."""
+    """Return a 103 (RFC 8297) for the client; b"" for one of HTTP/1.0, which knows no interim
+    answers.
+    """
     if x.head.minor == 0:
         return b""
-    links = [b"%b: %b\r\n" % (name, value) for name, value in answer.fields if name.lower() == b"link"]
+    links = [
+        b"%b: %b\r\n" % (name, value) for name, value in answer.fields if name.lower() == b"link"
+    ]
     return b"".join((STATUS_LINES[answer.status], *links, b"\r\n")) if links else b""

@@ -2,8 +2,9 @@
 
     RequestHead -> Target -> Route -> (Reply | Credential) -> Session -> Permit
 
-`decide` is the only maker of a Permit, and nothing is forwarded without one. It looks at no clock, socket or file:
-the one thing that may need the outside, finding out whose a credential is, comes in as `resolve`.
+`decide` is the only maker of a Permit, and nothing is forwarded without one. It looks at no clock,
+socket or file: the one thing that may need the outside, finding out whose a credential is, comes in
+as `resolve`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
     from proxy.core.session import Credential, Session
 
     Resolve = Callable[[Credential, float], Awaitable[Session]]
-    """Credential and Unix time -> the session. Raises kinds of Unauthorized, and SessionStoreDown."""
+    """Credential and Unix time -> the session. Raises kinds of Unauthorized, and
+    SessionStoreDown.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer of our own that is not an error; `lines` are header lines, each ending in CRLF."""
+    """A complete answer of our own that is not an error; `lines` are header lines, each ending
+    in CRLF.
+    """
 
     status: int
     lines: bytes = b""
@@ -40,9 +45,9 @@ class Reply:
 class Permit:
     """Leave to forward one request: by which route, with which target, for whom.
 
-    `target` is the request target for the upstream, `prefix` the value of X-Forwarded-Prefix if a prefix was cut.
-    `credential` is what the client presented, `session` what it turned out to be: None where nobody needs to
-    be known. `upgrade` is leave to become a WebSocket.
+    `target` is the request target for the upstream, `prefix` the value of X-Forwarded-Prefix if a
+    prefix was cut. `credential` is what the client presented, `session` what it turned out to be:
+    None where nobody needs to be known. `upgrade` is leave to become a WebSocket.
     """
 
     route: Route
@@ -61,7 +66,9 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
     host = parse_host(head.get(b"host"))
     target = canonicalise(head.target, head.method, host)
     preflight = is_preflight(head)
-    method = head.noted[b"access-control-request-method"].decode("latin-1") if preflight else head.method
+    method = (
+        head.noted[b"access-control-request-method"].decode("latin-1") if preflight else head.method
+    )
     x.route = route = rules.routes.match(host.name, target, method)
     x.cors = route.cors
     if preflight and route.cors.enabled:
@@ -78,7 +85,9 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
             if location is None:
                 raise
             return Reply(302, b"Location: %b\r\n" % location.encode())
-    path, prefix = route.rewrite.apply(target) if route.rewrite else (_sent_target(head.target, target), None)
+    path, prefix = (
+        route.rewrite.apply(target) if route.rewrite else (_sent_target(head.target, target), None)
+    )
     return Permit(route, path, prefix, credential, session, upgrade)
 
 
@@ -87,7 +96,11 @@ def _identify(x: Exchange, rules: Rules) -> None:
     head = x.head
     x.client = client = rules.proxies.client(head)
     x.request_id = trace.request_id(head.noted.get(b"x-request-id"), client.trusted, x.seed)
-    sent = None if head.repeated and b"traceparent" in head.repeated else head.noted.get(b"traceparent")
+    sent = (
+        None
+        if head.repeated and b"traceparent" in head.repeated
+        else head.noted.get(b"traceparent")
+    )
     x.traceparent = trace.traceparent(sent, x.seed)
 
 
@@ -102,8 +115,8 @@ async def _admit(
 ) -> Session | None:
     """Return the session behind `credential` if it may use `route`; None for an admitted nobody.
 
-    Where signing in is optional, a session that is missing or expired is nobody; any other fault is a refusal,
-    so that a broken session is seen and not silently downgraded.
+    Where signing in is optional, a session that is missing or expired is nobody; any other fault is
+    a refusal, so that a broken session is seen and not silently downgraded.
     """
     session = None
     try:
@@ -123,7 +136,9 @@ async def _admit(
 
 
 def _sent_target(sent: str, target: Target) -> str:
-    """Return the target in origin form (RFC 9112 section 3.2.1), with the very bytes that were sent."""
+    """Return the target in origin form (RFC 9112 section 3.2.1), with the very bytes that were
+    sent.
+    """
     if sent.startswith("/"):
         return sent
     return target.path if target.query is None else f"{target.path}?{target.query}"

@@ -1,6 +1,7 @@
 """One exchange: what the log and the metrics say about a request and its answer.
 
-The stages of the corridor take what they need and return what they found; only the corridor itself writes here.
+The stages of the corridor take what they need and return what they found; only the corridor itself
+writes here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ CLIENT_GONE: Final = 499
 class Exchange:
     """One request and its answer, as far as they have come.
 
-    `now` is Unix time, for decisions; `started` is time.monotonic, for durations (seconds). `seed` is 48
-    random hex digits, from which the request id and new trace ids are cut.
+    `now` is Unix time, for decisions; `started` is time.monotonic, for durations (seconds). `seed`
+    is 48 random hex digits, from which the request id and new trace ids are cut.
     """
 
     head: RequestHead
@@ -51,5 +52,7 @@ class Exchange:
 
     @property
     def trace_id(self) -> str:
-        """The trace id of the traceparent that goes upstream (W3C Trace Context, section 3.2.2.3)."""
+        """The trace id of the traceparent that goes upstream (W3C Trace Context, section
+        3.2.2.3).
+        """
         return self.traceparent[3:35]

@@ -1,4 +1,6 @@
-"""Where WebSocket frames begin and end (RFC 6455 section 5.2), without looking at what they carry."""
+"""Where WebSocket frames begin and end (RFC 6455 section 5.2), without looking at what they
+carry.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,17 @@ from typing import Final
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 SESSION_ENDED: Final = 1008
-"""Close code (RFC 6455 section 7.4.1, "policy violation"): the session of the connection has ended."""
+"""Close code (RFC 6455 section 7.4.1, "policy violation"): the session of the connection has
+ended.
+"""
 RESTART: Final = 1012
 """Close code (IANA registry, "service restart"): come back, at another instance."""
 
 
 def accept_key(key: bytes) -> bytes:
-    """Return the Sec-WebSocket-Accept that answers this Sec-WebSocket-Key (section 4.2.2, point 5.4)."""
+    """Return the Sec-WebSocket-Accept that answers this Sec-WebSocket-Key (section 4.2.2, point
+    5.4).
+    """
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
@@ -24,7 +30,9 @@ def close_frame(code: int) -> bytes:
 
 
 class FrameTracker:
-    """Follows the frames of one direction, to know when none is begun and one of ours may be put in."""
+    """Follows the frames of one direction, to know when none is begun and one of ours may be put
+    in.
+    """
 
     __slots__ = ("_head", "_left")
 

@@ -1,6 +1,7 @@
 """What a request's head says about its form: sizes, version, method, body, expectation, upgrade.
 
-aiohttp's C parser has already refused what cannot be parsed; here is what can be, but must not be forwarded.
+aiohttp's C parser has already refused what cannot be parsed; here is what can be, but must not be
+forwarded.
 """
 
 from __future__ import annotations
@@ -25,21 +26,26 @@ if TYPE_CHECKING:
 
 _METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"}
-    # WebDAV (RFC 4918, RFC 3253, RFC 5323): forwarded like any other. CONNECT and TRACE are not in the list:
-    # the one asks for a tunnel to anywhere, the other would echo the headers that we add.
+    # WebDAV (RFC 4918, RFC 3253, RFC 5323): forwarded like any other. CONNECT and TRACE are not in
+    # the list: the one asks for a tunnel to anywhere, the other would echo the headers that we add.
     | {"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH"}
 )
 MAX_FIELDS: Final = 256
-"""Header lines in one head; browsers send about 20. Each costs time, so a flood of empty ones is refused."""
+"""Header lines in one head; browsers send about 20. Each costs time, so a flood of empty ones is
+refused.
+"""
 
 
 def check(head: RequestHead, limits: Limits) -> None:
-    """Refuse a head that is too large, or whose version, method, coding or expectation we do not serve.
+    """Refuse a head that is too large, or whose version, method, coding or expectation we do not
+    serve.
 
     Raises TargetTooLong, HeadTooLarge, BadRequest, MethodUnknown, CodingUnknown, ExpectationFailed.
     """
     if len(head.target) > limits.target:
-        raise TargetTooLong(f"target of {len(head.target)} bytes, at most {limits.target} (limits.target)")
+        raise TargetTooLong(
+            f"target of {len(head.target)} bytes, at most {limits.target} (limits.target)"
+        )
     fields = head.fields
     if head.size > limits.head or len(fields) > MAX_FIELDS:
         raise HeadTooLarge(
@@ -87,7 +93,8 @@ def expects_continue(head: RequestHead) -> bool:
 
 
 def check_body(head: RequestHead, limit: int | None) -> None:
-    """Refuse a body that is declared larger than `limit` bytes; one in chunks is counted as it comes.
+    """Refuse a body that is declared larger than `limit` bytes; one in chunks is counted as it
+    comes.
 
     Raises BodyTooLarge.
     """

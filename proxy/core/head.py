@@ -1,9 +1,9 @@
 """The head of a request: what the client sent before the body, noted once, never changed.
 
-Facts about fields: names are compared without case (RFC 9110 section 5.1). A field that is a list may come in
-several lines, which mean the same as one line joined by ", " (section 5.3); `Cookie` lines are joined
-by "; " (RFC 6265 section 5.4). A field that is not a list and comes twice has no meaning: two readers may choose
-differently, so whoever asks for it gets a refusal.
+Facts about fields: names are compared without case (RFC 9110 section 5.1). A field that is a list
+may come in several lines, which mean the same as one line joined by ", " (section 5.3); `Cookie`
+lines are joined by "; " (RFC 6265 section 5.4). A field that is not a list and comes twice has no
+meaning: two readers may choose differently, so whoever asks for it gets a refusal.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _SINGLES: Final = frozenset(
     }
 )
 
-# Spelling -> lower-case name when a decision looks at the field, else None. Clients use a handful of
-# spellings; one that invents names must not grow this for ever, so it is emptied when full.
+# Spelling -> lower-case name when a decision looks at the field, else None. Clients use a handful
+# of spellings; one that invents names must not grow this for ever, so it is emptied when full.
 _SPELLINGS: dict[bytes, bytes | None] = {}
 _SPELLINGS_MAX: Final = 4096
 
@@ -65,9 +65,9 @@ def _noted_name(spelling: bytes) -> bytes | None:
 class RequestHead:
     """Method, target and fields as sent, and who sent them.
 
-    `target` is the request line's, decoded with surrogateescape; `minor` is y of HTTP/1.y. `peer` is the
-    address that the connection comes from ("unix" for a unix socket), `tls` whether it is ours by TLS. `size`
-    is the head's size in bytes.
+    `target` is the request line's, decoded with surrogateescape; `minor` is y of HTTP/1.y. `peer`
+    is the address that the connection comes from ("unix" for a unix socket), `tls` whether it is
+    ours by TLS. `size` is the head's size in bytes.
     """
 
     method: str

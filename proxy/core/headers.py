@@ -1,7 +1,8 @@
 """Which header fields pass, in both directions; the heads that go upstream and back to the client.
 
-The law of this file: what a client sent is filtered first, and ours is written after, so that nothing a client
-sends (a `Connection` that names our headers included) can remove, double or imitate what we say.
+The law of this file: what a client sent is filtered first, and ours is written after, so that
+nothing a client sends (a `Connection` that names our headers included) can remove, double or
+imitate what we say.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ _REWRITTEN: Final = frozenset(
         b"x-request-id",
     }
 )
-# Names, folded to letters and digits, that some backend reads as something else than a client's word:
-# a proxy setting (httpoxy, CVE-2016-5385), another method, another path, a passed check (CVE-2025-29927).
+# Names, folded to letters and digits, that some backend reads as something else than a client's
+# word: a proxy setting (httpoxy, CVE-2016-5385), another method, another path, a passed check
+# (CVE-2025-29927).
 _NEVER: Final = re.compile(
     rb"proxy|x?(http)?method(override)?|x?httpmethodoverride|xoriginalurl|xrewriteurl|xmiddleware.*|xuserassertion"
 )
@@ -67,6 +69,8 @@ _PROXIES_ONLY: Final = re.compile(
 )
 _PLAIN_NAME: Final = re.compile(rb"[A-Za-z0-9-]+")
 _MEMO_MAX: Final = 4096
+_COOKIES_MAX: Final = 2048
+"""Cookie headers whose rest is remembered: a browser sends the same one with every request."""
 
 
 def nominated(connection: bytes | None) -> frozenset[bytes]:
@@ -85,8 +89,9 @@ _ORDINARY_CONNECTIONS: Final = frozenset(
 class RequestFilter:
     """Chooses what a client's fields become, by name; one per configuration.
 
-    `owned` are the folded names of the identity headers that we set; `cookies` the names of all session
-    cookies of the configuration, none of which a backend is shown (unless `keep_session_cookie`).
+    `owned` are the folded names of the identity headers that we set; `cookies` the names of all
+    session cookies of the configuration, none of which a backend is shown (unless
+    `keep_session_cookie`).
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class RequestFilter:
         self._owned = frozenset(owned)
         self._cookies = CookieNames(() if keep_session_cookie else cookies)
         self._memo: dict[bytes, int] = {}
+        self._stripped: dict[bytes, bytes] = {}
 
     def kind(self, name: bytes) -> int:
         """Return what happens to the field `name`, in any spelling."""
@@ -118,37 +124,53 @@ class RequestFilter:
             return COOKIE
         return AUTHORIZATION if lower == b"authorization" else KEEP
 
-    def lines(
+    def add_passing(
         self,
+        parts: list[bytes],
         fields: Iterable[tuple[bytes, bytes]],
         *,
         connection: bytes | None,
         trusted: bool,
         bearer_used: bool,
-    ) -> list[bytes]:
-        """Return the lines, each ending in CRLF, of what passes of the client's `fields`, in their order."""
+    ) -> None:
+        """Append to `parts` the pieces of the lines that pass of a client's `fields`, in their
+        order.
+
+        Pieces and not lines, because joining all of them once is cheaper than formatting each.
+        """
         hop = nominated(connection)
         memo, kind_of = self._memo, self.kind
-        lines: list[bytes] = []
         for name, value in fields:
             kind = memo[name] if name in memo else kind_of(name)
             if kind:
                 if kind == COOKIE:
-                    value = strip(value, self._cookies)
+                    value = self._without_session(value)
                     if not value:
                         continue
-                elif kind == DROP or (kind == UNTRUSTED and not trusted):
-                    continue
-                elif kind == AUTHORIZATION and bearer_used:
+                elif (
+                    kind == DROP
+                    or (kind == UNTRUSTED and not trusted)
+                    or (kind == AUTHORIZATION and bearer_used)
+                ):
                     continue
             if hop and name.lower() in hop:
                 continue
-            lines.append(b"%b: %b\r\n" % (name, value))
-        return lines
+            parts += (name, b": ", value, b"\r\n")
+
+    def _without_session(self, cookies: bytes) -> bytes:
+        left = self._stripped.get(cookies)
+        if left is None:
+            left = strip(cookies, self._cookies)
+            if len(self._stripped) >= _COOKIES_MAX:
+                self._stripped.clear()
+            self._stripped[cookies] = left
+        return left
 
 
 def is_identity(folded: bytes) -> bool:
-    """Whether a folded name is one of `X-User-*`, which are ours alone (`X-User-Agent` is not meant)."""
+    """Whether a folded name is one of `X-User-*`, which are ours alone (`X-User-Agent` is not
+    meant).
+    """
     return folded.startswith(b"xuser") and folded != b"xuseragent"
 
 

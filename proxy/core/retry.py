@@ -1,8 +1,9 @@
 """When a request may be sent once more.
 
-A request that reached an endpoint may have been acted on, whatever became of the answer. So: always after a connection
-that did not come about; after a pooled connection that had ended before a byte of the answer only when repeating
-is harmless (RFC 9110 section 9.2.2); never otherwise, and never when part of the body is gone.
+A request that reached an endpoint may have been acted on, whatever became of the answer. So: always
+after a connection that did not come about; after a pooled connection that had ended before a byte
+of the answer only when repeating is harmless (RFC 9110 section 9.2.2); never otherwise, and never
+when part of the body is gone.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from typing import Final
 
 from proxy.errors import ConnectionStale, ConnectTimeout, Failure, UpstreamUnreachable
 
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY", "PROPFIND", "REPORT", "SEARCH"})
+IDEMPOTENT: Final = frozenset(
+    {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY", "PROPFIND", "REPORT", "SEARCH"}
+)
 FRESH_ENOUGH: Final = 1.0
-"""Seconds for which a pooled connection may have been idle and still carry a request that must not be repeated:
-endpoints close idle connections after two seconds at the earliest (gunicorn), and what is lost then stays lost."""
+"""Seconds for which a pooled connection may have been idle and still carry a request that must
+not be repeated: endpoints close idle connections after two seconds at the earliest (gunicorn),
+and what is lost then stays lost.
+"""
 
 
-def may_retry(failure: Failure, method: str, *, attempts: int, limit: int, replayable: bool) -> bool:
+def may_retry(
+    failure: Failure, method: str, *, attempts: int, limit: int, replayable: bool
+) -> bool:
     """Whether to try again after `failure`, with `attempts` tries made of at most `limit`.
 
     `replayable`: the whole body is at hand.

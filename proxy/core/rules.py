@@ -1,6 +1,8 @@
-"""Everything that decides, compiled from the configuration once: one value, no I/O, shared by every request.
+"""Everything that decides, compiled from the configuration once: one value, no I/O, shared by every
+request.
 
-`run`, `explain`, `routes` and the config's own `tests:` all use the same Rules and the same `decide`.
+`run`, `explain`, `routes` and the config's own `tests:` all use the same Rules and the same
+`decide`.
 """
 
 from __future__ import annotations
@@ -39,10 +41,11 @@ class Rules:
     public_origin: str | None
 
     def find_credential(self, route: Route, head: RequestHead, client: Client) -> Credential | None:
-        """Return what the client presents for the first of the route's sessions, in the order of the file.
+        """Return what the client presents for the first of the route's sessions, in the order of
+        the file.
 
-        The first session whose cookie or bearer is present decides; there is no falling through to the next
-        when it turns out to be bad. Raises SessionAmbiguous, SessionInvalid and BadCookie.
+        The first session whose cookie or bearer is present decides; there is no falling through to
+        the next when it turns out to be bad. Raises SessionAmbiguous, SessionInvalid and BadCookie.
         """
         secure = client.scheme == "https" or (
             self.public_origin is not None and self.public_origin.startswith("https:")
@@ -56,7 +59,9 @@ class Rules:
 
 def compile_rules(config: Config) -> Rules:
     """Compile a configuration that `proxy.config.load` has accepted."""
-    sessions = {name: SessionRule.compile(name, session) for name, session in config.sessions.items()}
+    sessions = {
+        name: SessionRule.compile(name, session) for name, session in config.sessions.items()
+    }
     owned = _owned_names(config)
     cookies = [cookie for rule in sessions.values() for cookie in rule.cookie_names]
     return Rules(
@@ -76,7 +81,9 @@ def compile_rules(config: Config) -> Rules:
 def _owned_names(config: Config) -> frozenset[bytes]:
     """Return the folded names of every identity header that the configuration sets anywhere."""
     mappings = [config.identity.headers]
-    mappings += [upstream.identity.headers for upstream in config.upstreams.values() if upstream.identity]
+    mappings += [
+        upstream.identity.headers for upstream in config.upstreams.values() if upstream.identity
+    ]
     return frozenset(name for mapping in mappings for name in IdentityHeaders(mapping).names)
 
 

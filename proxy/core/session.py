@@ -18,19 +18,30 @@ from proxy.errors import SessionInvalid
 # RFC 9110 section 11.2. Every token that a framework makes is one.
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
+# Cookie headers remembered: at most 8 MiB of them, and none that is larger than browsers' are.
+_SEEN_MAX: Final = 2048
+_SEEN_BYTES_MAX: Final = 4096
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """What a client presented for a session, not yet verified.
 
     `session` is the session's name in the configuration, `name` the base name of the cookie, or ""
-    for a bearer.
+    for a bearer. `digest` is a SHA-256 of name and token: two credentials of one session with the
+    same digest are the same.
     """
 
     session: str
     source: Literal["cookie", "bearer"]
     name: str
     token: str = field(repr=False)
+    digest: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # The name is part of it: it is the salt of the key that the token is decrypted with.
+        said = f"{self.name}\0{self.token}".encode()
+        object.__setattr__(self, "digest", hashlib.sha256(said).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,9 @@ class SessionRule:
     finder: CookieFinder = field(repr=False)
     verifier: AuthjsVerifier = field(repr=False)
     reader: PrincipalReader = field(repr=False)
+    _seen: dict[tuple[bytes, bool], Credential | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def compile(cls, name: str, config: SessionConfig) -> SessionRule:
@@ -97,10 +111,26 @@ class SessionRule:
         """
         cookies = head.get(b"cookie")
         if cookies is not None:
-            found = self.finder.find(cookies, secure=secure)
-            if found is not None:
-                return Credential(self.name, "cookie", found.name, found.token)
+            key = (cookies, secure)
+            credential = self._seen[key] if key in self._seen else self._find_cookie(key)
+            if credential is not None:
+                return credential
         return self._find_bearer(head) if self.bearer else None
+
+    def _find_cookie(self, key: tuple[bytes, bool]) -> Credential | None:
+        """Look for the cookie, and remember what was found: a browser sends the same header each
+        time.
+        """
+        cookies, secure = key
+        found = self.finder.find(cookies, secure=secure)
+        credential = None
+        if found is not None:
+            credential = Credential(self.name, "cookie", found.name, found.token)
+        if len(self._seen) >= _SEEN_MAX:
+            self._seen.clear()
+        if len(cookies) <= _SEEN_BYTES_MAX:
+            self._seen[key] = credential
+        return credential
 
     def _find_bearer(self, head: RequestHead) -> Credential | None:
         # RFC 6750 section 2.1. The frameworks decode escapes here too (`getToken`).

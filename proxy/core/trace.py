@@ -1,4 +1,6 @@
-"""The names of an exchange: its request id and its traceparent, kept from the peer or newly made."""
+"""The names of an exchange: its request id and its traceparent, kept from the peer or newly
+made.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,17 @@ from typing import Final
 # What is kept of somebody else's request id: it goes into logs and headers.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 # W3C Trace Context, section 3.2.2: version 00, no other fields; other versions may carry more.
-_TRACEPARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_TRACEPARENT: Final = re.compile(
+    rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
 _NO_TRACE: Final = b"0" * 32
 _NO_PARENT: Final = b"0" * 16
 
 
 def request_id(sent: bytes | None, trusted: bool, seed: str) -> str:
-    """Return the id of this request: the sent one if its sender is trusted and it is sane, else new."""
+    """Return the id of this request: the sent one if its sender is trusted and it is sane, else
+    new.
+    """
     if trusted and sent is not None and _REQUEST_ID.fullmatch(sent):
         return sent.decode()
     return seed[:32]
@@ -23,8 +29,8 @@ def request_id(sent: bytes | None, trusted: bool, seed: str) -> str:
 def traceparent(sent: bytes | None, seed: str) -> str:
     """Continue the trace that the client sent, with a parent id of ours, or start one.
 
-    An invalid traceparent restarts the trace (W3C Trace Context, section 4.3). The sampled flag is the
-    client's; a trace that begins here is not sampled, because nothing here records spans.
+    An invalid traceparent restarts the trace (W3C Trace Context, section 4.3). The sampled flag is
+    the client's; a trace that begins here is not sampled, because nothing here records spans.
     """
     parent = seed[32:48]
     if sent is not None:

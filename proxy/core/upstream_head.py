@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core import framing
-
 if TYPE_CHECKING:
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
@@ -15,30 +13,31 @@ if TYPE_CHECKING:
 def upstream_head(x: Exchange, permit: Permit, rules: Rules, host: bytes) -> bytes:
     """Return the request head for the upstream, from the request line to the blank line.
 
-    `host` is the value of `Host`. The body's framing is what the client declared: a Content-Length is kept, chunks
-    stay chunks (RFC 9112 section 6).
+    `host` is the value of `Host`. The body's framing is what the client declared: a Content-Length
+    is kept, chunks stay chunks (RFC 9112 section 6).
     """
     head, client, credential = x.head, x.client, permit.credential
     noted = head.noted
-    lines = [f"{head.method} {permit.target} HTTP/1.1\r\n".encode("ascii"), b"Host: %b\r\n" % host]
-    lines += rules.request_filter.lines(
+    parts = [f"{head.method} {permit.target} HTTP/1.1\r\nHost: ".encode("ascii"), host, b"\r\n"]
+    rules.request_filter.add_passing(
+        parts,
         head.fields,
         connection=noted.get(b"connection"),
         trusted=client.trusted,
         bearer_used=credential is not None and credential.source == "bearer",
     )
     if permit.session is not None:
-        lines.append(permit.session.identity_lines(permit.route.identity))
-    lines.append(rules.proxies.forwarding_lines(head, client, noted[b"host"]))
+        parts.append(permit.session.identity_lines(permit.route.identity))
+    parts.append(rules.proxies.forwarding_lines(head, client, noted[b"host"]))
     if permit.prefix is not None:
-        lines.append(b"X-Forwarded-Prefix: %b\r\n" % permit.prefix.encode())
-    if framing.is_chunked(head):
-        lines.append(b"Transfer-Encoding: chunked\r\n")
+        parts.append(b"X-Forwarded-Prefix: %b\r\n" % permit.prefix.encode("ascii"))
+    if b"transfer-encoding" in noted:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
     elif b"content-length" in noted:
-        lines.append(b"Content-Length: %b\r\n" % noted[b"content-length"])
+        parts.append(b"Content-Length: %b\r\n" % noted[b"content-length"])
     if permit.upgrade:
-        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-    lines.append(
+        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    parts.append(
         f"X-Request-Id: {x.request_id}\r\ntraceparent: {x.traceparent}\r\n\r\n".encode("ascii")
     )
-    return b"".join(lines)
+    return b"".join(parts)

@@ -1,4 +1,6 @@
-"""One attempt: one request at one endpoint, the upload that may go on beside the answer, and its end."""
+"""One attempt: one request at one endpoint, the upload that may go on beside the answer, and its
+end.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Attempt:
 
     __slots__ = ("_timeouts", "_upload", "connection", "endpoint")
 
-    def __init__(self, endpoint: Endpoint, connection: UpstreamConnection, timeouts: Timeouts) -> None:
+    def __init__(
+        self, endpoint: Endpoint, connection: UpstreamConnection, timeouts: Timeouts
+    ) -> None:
         self.endpoint = endpoint
         self.connection = connection
         self._timeouts = timeouts
@@ -46,9 +50,11 @@ class Attempt:
 
     @classmethod
     async def connect(cls, x: Exchange, permit: Permit, pool: Pool, endpoint: Endpoint) -> Attempt:
-        """Take a pooled connection that is young enough, or make one. Raises the failures of connecting.
+        """Take a pooled connection that is young enough, or make one. Raises the failures of
+        connecting.
 
-        A second try always takes a fresh one: where one pooled connection was stale, so may be the next.
+        A second try always takes a fresh one: where one pooled connection was stale, so may be the
+        next.
         """
         timeouts = permit.route.timeouts
         connection = None
@@ -59,9 +65,17 @@ class Attempt:
         return cls(endpoint, connection, timeouts)
 
     def send(
-        self, x: Exchange, permit: Permit, pool: Pool, rules: Rules, body: RequestBody, whole: bytes | None
+        self,
+        x: Exchange,
+        permit: Permit,
+        pool: Pool,
+        rules: Rules,
+        body: RequestBody,
+        whole: bytes | None,
     ) -> None:
-        """Write the request: head and body at once when the body is there, else the body as it comes."""
+        """Write the request: head and body at once when the body is there, else the body as it
+        comes.
+        """
         connection, head = self.connection, x.head
         connection.begin(bodiless=head.method == "HEAD", upgrade=permit.upgrade)
         host = self.endpoint.authority if pool.tells_own_host else head.noted[b"host"]
@@ -78,7 +92,9 @@ class Attempt:
         connection.read_deadline = connection.after(self._timeouts.first_byte)
 
     async def _send_body(self, body: RequestBody, *, chunked: bool) -> None:
-        """Pass the body on as it comes. What goes wrong ends the connection, so whoever reads from it learns why."""
+        """Pass the body on as it comes. What goes wrong ends the connection, so whoever reads
+        from it learns why.
+        """
         connection, timeouts = self.connection, self._timeouts
         try:
             while data := await body.read():
@@ -95,11 +111,15 @@ class Attempt:
                 connection.read_deadline = connection.after(timeouts.first_byte)
 
     async def answer(self) -> Answer:
-        """Wait for the next head of the answer. Raises UpstreamProtocol, UpstreamTimeout, ConnectionStale."""
+        """Wait for the next head of the answer. Raises UpstreamProtocol, UpstreamTimeout,
+        ConnectionStale.
+        """
         return await self.connection.answer()
 
     async def read(self) -> bytes:
-        """Return the next bytes of the answer's body, b"" at its end. Raises UpstreamProtocol, UpstreamTimeout."""
+        """Return the next bytes of the answer's body, b"" at its end. Raises UpstreamProtocol,
+        UpstreamTimeout.
+        """
         connection = self.connection
         connection.read_deadline = connection.after(self._timeouts.stream_idle)
         try:
@@ -113,7 +133,9 @@ class Attempt:
         return self._upload is not None and not self._upload.done()
 
     def finish(self) -> None:
-        """The answer has been read: keep the connection for another request, if it can carry one."""
+        """The answer has been read: keep the connection for another request, if it can carry
+        one.
+        """
         if self.uploading:
             self.abort()
         else:

@@ -1,7 +1,10 @@
-"""The body of one request, as it comes from the client: bounded, timed, asked for when the client waits to be asked."""
+"""The body of one request, as it comes from the client: bounded, timed, asked for when the
+client waits to be asked.
+"""
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from aiohttp.web_protocol import RequestPayloadError
@@ -11,10 +14,8 @@ from proxy.errors import BadRequest, BodyTooLarge
 from proxy.upstream.deadlines import NEVER
 
 if TYPE_CHECKING:
-    from aiohttp.streams import StreamReader
-
     from proxy.core.head import RequestHead
-    from proxy.gateway.listener import ClientConnection
+    from proxy.gateway.downstream import Downstream, Payload
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -24,7 +25,7 @@ class RequestBody:
 
     __slots__ = ("_asked", "_client", "_idle", "_limit", "_payload", "received")
 
-    def __init__(self, client: ClientConnection, payload: StreamReader, head: RequestHead) -> None:
+    def __init__(self, client: Downstream, payload: Payload, head: RequestHead) -> None:
         self._client = client
         self._payload = payload
         self._asked = not framing.expects_continue(head)
@@ -46,7 +47,9 @@ class RequestBody:
         return self._payload.is_eof()
 
     def whole(self) -> bytes | None:
-        """Return the body if all of it has come, b"" if there is none; else None. Raises BodyTooLarge."""
+        """Return the body if all of it has come, b"" if there is none; else None. Raises
+        BodyTooLarge.
+        """
         if not self._payload.is_eof():
             return None
         data = self._payload.read_nowait(-1)
@@ -54,12 +57,14 @@ class RequestBody:
         return data
 
     async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end. Raises BadRequest, BodyTooLarge, RequestTimeout."""
+        """Return the next bytes, b"" at the end. Raises BadRequest, BodyTooLarge,
+        RequestTimeout.
+        """
         client = self._client
         if not self._asked:
             self._asked = True
             client.write(_CONTINUE)
-        client.read_deadline = client.now + self._idle
+        client.read_deadline = monotonic() + self._idle
         try:
             data = await self._payload.readany()
         except RequestPayloadError as error:

@@ -1,11 +1,12 @@
 """Forwarding: a permitted request goes to an endpoint, and its answer back to the client.
 
-Once the answer's head has been written, an error cannot become a response any more: the client's connection is
-aborted, so that a cut answer is not taken for a whole one.
+Once the answer's head has been written, an error cannot become a response any more: the client's
+connection is aborted, so that a cut answer is not taken for a whole one.
 """
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.answer import answer_head, interim_head
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
     from proxy.gateway.body import RequestBody
-    from proxy.gateway.listener import ClientConnection
+    from proxy.gateway.downstream import Downstream
     from proxy.gateway.snapshot import Snapshot
     from proxy.upstream.endpoint import Endpoint
 
 
 async def forward(
-    x: Exchange, permit: Permit, snapshot: Snapshot, client: ClientConnection, body: RequestBody
+    x: Exchange, permit: Permit, snapshot: Snapshot, client: Downstream, body: RequestBody
 ) -> bool:
     """Forward the request of `x`; return whether the client's connection can carry another one.
 
@@ -34,7 +35,7 @@ async def forward(
     route = permit.route
     x.upstream = route.upstream
     body.limit(route.body_limit, route.body_idle)
-    x.upstream_started = client.now
+    x.upstream_started = monotonic()
     try:
         attempt, answer = await _answered(x, permit, snapshot, client, body)
         try:
@@ -50,11 +51,11 @@ async def forward(
         return keep
     finally:
         x.bytes_in = body.received
-        x.upstream_seconds = client.now - x.upstream_started
+        x.upstream_seconds = monotonic() - x.upstream_started
 
 
 async def _answered(
-    x: Exchange, permit: Permit, snapshot: Snapshot, client: ClientConnection, body: RequestBody
+    x: Exchange, permit: Permit, snapshot: Snapshot, client: Downstream, body: RequestBody
 ) -> tuple[Attempt, Answer]:
     """Send the request to one endpoint after the other until one answers; return its final head.
 
@@ -93,13 +94,15 @@ async def _relay(
     permit: Permit,
     answer: Answer,
     snapshot: Snapshot,
-    client: ClientConnection,
+    client: Downstream,
     attempt: Attempt,
 ) -> bool:
-    """Pass the answer on, each piece as it comes; return whether the client's connection stays open.
+    """Pass the answer on, each piece as it comes; return whether the client's connection stays
+    open.
 
-    A head and a body that came together leave together, in one write. An answer before the end of the request ends
-    the connection, on both sides: what follows in it is the rest of a body that nobody wants.
+    A head and a body that came together leave together, in one write. An answer before the end of
+    the request ends the connection, on both sides: what follows in it is the rest of a body that
+    nobody wants.
     """
     connection, patience = attempt.connection, permit.route.timeouts.stream_idle
     head = answer_head(
@@ -107,18 +110,18 @@ async def _relay(
     )
     frame = chunk if head.chunked else bytes
     x.status = answer.status
-    first = connection.take()
+    first, ended = connection.take(), connection.exhausted
     x.bytes_out = len(first)
-    end = LAST_CHUNK if head.chunked and connection.exhausted else b""
+    end = LAST_CHUNK if head.chunked and ended else b""
     client.head_sent = True
     client.write(head.data + (frame(first) if first else b"") + end)
-    while not connection.exhausted:
+    if ended:
+        return not head.close
+    while data := await attempt.read():
+        x.bytes_out += len(data)
+        client.write(frame(data))
         if client.stalled:
             await client.drain(patience)
-        data = await attempt.read()
-        x.bytes_out += len(data)
-        if data:
-            client.write(frame(data))
-        if head.chunked and connection.exhausted:
-            client.write(LAST_CHUNK)
+    if head.chunked:
+        client.write(LAST_CHUNK)
     return not head.close

@@ -2,29 +2,29 @@
 
     head -> decide -> (Reply | Permit) -> respond | forward -> record
 
-No middlewares and no hooks: what happens to a request happens here, in this order, and every error ends in
-one place.
+No middlewares and no hooks: what happens to a request happens here, in this order, and every error
+ends in one place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.client import Client
 from proxy.core.decision import Permit, decide
 from proxy.core.exchange import CLIENT_GONE, Exchange
 from proxy.core.head import RequestHead
 from proxy.errors import Internal, ProxyError
 from proxy.gateway import respond
+from proxy.gateway.body import RequestBody
 from proxy.gateway.forward import forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.gateway.body import RequestBody
-    from proxy.gateway.listener import ClientConnection
+    from proxy.gateway.downstream import Downstream, Payload
     from proxy.gateway.snapshot import Snapshot
     from proxy.telemetry.recorder import Recorder
 
@@ -54,9 +54,10 @@ class Gateway:
         self._clock = clock
         self._seeds = seeds
 
-    async def handle(self, client: ClientConnection, head: RequestHead, body: RequestBody) -> bool:
+    async def handle(self, client: Downstream, head: RequestHead, payload: Payload) -> bool:
         """Answer one request; return whether the client's connection can carry another one."""
         snapshot = self.snapshot
+        body = RequestBody(client, payload, head)
         if head.target == snapshot.health_path:
             close = client.closes or not body.complete
             client.write(respond.health(head, draining=self.draining, close=close))
@@ -75,34 +76,36 @@ class Gateway:
         except (asyncio.CancelledError, ConnectionError):
             x.status, x.code = CLIENT_GONE, "client_gone"
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
             _log.exception("request %s failed", x.request_id)
             return self._refuse(x, Internal("an error that nobody expected"), client, close=True)
         finally:
-            self._recorder.end(x, client.now)
+            self._recorder.end(x, monotonic())
 
-    async def refuse(self, client: ClientConnection, error: ProxyError) -> None:
-        """Answer what cannot be judged at all: bytes that are no request, or a connection too many."""
-        head = RequestHead("", "", 1, (), client.peer)
+    async def refuse(self, client: Downstream, error: ProxyError) -> None:
+        """Answer what cannot be judged at all: bytes that are no request, or a connection too
+        many.
+        """
+        head = RequestHead("", "", 1, (), client.whoever.address)
         x = self._begin(client, head, self.snapshot)
         self._refuse(x, error, client, close=True)
-        self._recorder.end(x, client.now)
+        self._recorder.end(x, monotonic())
 
-    def _begin(self, client: ClientConnection, head: RequestHead, snapshot: Snapshot) -> Exchange:
+    def _begin(self, client: Downstream, head: RequestHead, snapshot: Snapshot) -> Exchange:
         seed = self._seeds()
         x = Exchange(
             head,
-            Client(head.peer, "https" if head.tls else "http", trusted=False),
+            client.whoever,
             snapshot.rules.cors,
             self._clock(),
-            client.now,
+            monotonic(),
             seed,
             request_id=seed[:32],
         )
         self._recorder.begin()
         return x
 
-    def _refuse(self, x: Exchange, error: ProxyError, client: ClientConnection, *, close: bool) -> bool:
+    def _refuse(self, x: Exchange, error: ProxyError, client: Downstream, *, close: bool) -> bool:
         """Turn an error into a response, or into the end of the connection when one has begun."""
         x.code, x.reason = error.code, error.reason
         if client.head_sent:

@@ -1,14 +1,20 @@
-"""The client's side of the data path: aiohttp's server protocol and C parser, with a loop of our own.
+"""The client's side of the data path: aiohttp's server protocol and C parser, with a loop of our
+own.
 
-This is the only file that knows aiohttp's private parts; `tests/gateway/test_aiohttp_contract.py` fails when one of them
-changes. What aiohttp 3.14 does, and why `start` and `data_received` are ours:
-- Its own loop makes a task, a writer and a request object for each request (20 µs); ours answers in the connection's
-  one task.
-- Its limits are per line and its errors are text that quotes the request. Ours: the parser's limits are set above
-  `limits.head`, bytes are counted here, and whatever is wrong becomes a ProxyError that the gateway answers.
-- An error in a body's framing is queued as if it were a next request, and the body's reader is never told.
-- Behind an upgrade it goes on to parse HTTP. Here a connection that asked for an upgrade carries nothing after it.
-- `close()` and `pre_shutdown()` leave idle connections deaf and cut uploads short, so draining is our own flag.
+This is the only file that knows aiohttp's private parts; `tests/gateway/test_aiohttp_contract.py`
+fails when one of them changes. What aiohttp 3.14 does, and why `start` and `data_received` are
+ours:
+- Its own loop makes a task, a writer and a request object for each request (20 µs); ours answers in
+  the connection's one task.
+- Its limits are per line and its errors are text that quotes the request. Ours: the parser's limits
+  are set above `limits.head`, bytes are counted here, and whatever is wrong becomes a ProxyError
+  that the gateway answers.
+- An error in a body's framing is queued as if it were a next request, and the body's reader is
+  never told.
+- Behind an upgrade it goes on to parse HTTP. Here a connection that asked for an upgrade carries
+  nothing after it.
+- `close()` and `pre_shutdown()` leave idle connections deaf and cut uploads short, so draining is
+  our own flag.
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from aiohttp.http_exceptions import BadHttpMethod, InvalidURLError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from proxy.core.client import Client
 from proxy.core.framing import MAX_FIELDS
 from proxy.core.head import RequestHead
 from proxy.errors import (
@@ -37,24 +44,23 @@ from proxy.errors import (
     RequestTimeout,
     TargetTooLong,
 )
-from proxy.gateway.body import RequestBody
 from proxy.upstream.deadlines import NEVER
 
 if TYPE_CHECKING:
     from proxy.config.model import Limits
-    from proxy.gateway.handler import Gateway
-    from proxy.gateway.tunnel import Tunnel
+    from proxy.gateway.downstream import Answerer, Splice
     from proxy.upstream.deadlines import Deadlines
 
 _log = logging.getLogger("gatelodge.gateway")
 
 _LINGER: Final = 2.0
-"""Seconds for which a closed connection still takes in what the client had under way, so that its end of the
-connection sees our answer and not a reset (RFC 9112 section 9.6)."""
+"""Seconds for which a closed connection still takes in what the client had under way, so that
+its end of the connection sees our answer and not a reset (RFC 9112 section 9.6).
+"""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-async def _never_called(request: web.BaseRequest) -> web.StreamResponse:
+async def _never_called(_request: web.BaseRequest) -> web.StreamResponse:
     """Stand where aiohttp's loop would want a handler; ours calls the gateway."""
     raise AssertionError("aiohttp's own loop ran")
 
@@ -62,7 +68,9 @@ async def _never_called(request: web.BaseRequest) -> web.StreamResponse:
 class ClientServer(web.Server):
     """Makes a ClientConnection for each connection that is accepted, and knows them all."""
 
-    def __init__(self, gateway: Gateway, limits: Limits, deadlines: Deadlines, *, tls: bool) -> None:
+    def __init__(
+        self, gateway: Answerer, limits: Limits, deadlines: Deadlines, *, tls: bool
+    ) -> None:
         super().__init__(_never_called)
         self.gateway = gateway
         self.limits = limits
@@ -70,7 +78,9 @@ class ClientServer(web.Server):
         self.tls = tls
 
     def __call__(self) -> web.RequestHandler:
-        """Make the protocol of a new connection; without aiohttp's fallback, which would drop every limit."""
+        """Make the protocol of a new connection; without aiohttp's fallback, which would drop
+        every limit.
+        """
         return ClientConnection(self, asyncio.get_running_loop())
 
     @property
@@ -82,7 +92,8 @@ class ClientServer(web.Server):
 class ClientConnection(web.RequestHandler):
     """One client's connection: its requests are answered one after the other.
 
-    `read_deadline` and `write_deadline` are when the client must have sent or taken something (time.monotonic).
+    `read_deadline` and `write_deadline` are when the client must have sent or taken something
+    (time.monotonic).
     """
 
     __slots__ = (
@@ -97,6 +108,7 @@ class ClientConnection(web.RequestHandler):
         "last",
         "read_deadline",
         "tunnel",
+        "whoever",
         "write_deadline",
     )
 
@@ -121,7 +133,7 @@ class ClientConnection(web.RequestHandler):
         self.busy = False
         self.head_sent = False
         self.last = False
-        self.tunnel: Tunnel | None = None
+        self.tunnel: Splice | None = None
         self.read_deadline = NEVER
         self.write_deadline = NEVER
 
@@ -135,6 +147,7 @@ class ClientConnection(web.RequestHandler):
         super().connection_made(transport)
         peer = self.peername
         self._peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self.whoever = Client(self._peer, "https" if self._server.tls else "http", trusted=False)
         self._server.deadlines.watch(self)
         self.read_deadline = monotonic() + self._server.limits.idle
 
@@ -197,7 +210,9 @@ class ClientConnection(web.RequestHandler):
     # The loop.
 
     async def start(self) -> None:
-        """Answer the requests of this connection until it ends; aiohttp runs this as the connection's task."""
+        """Answer the requests of this connection until it ends; aiohttp runs this as the
+        connection's task.
+        """
         gateway = self._server.gateway
         try:
             if len(self._server.connections) > self._server.limits.connections:
@@ -210,7 +225,7 @@ class ClientConnection(web.RequestHandler):
                 if isinstance(message, RawRequestMessage):
                     self.last = message.should_close or message.upgrade or message.version < (1, 1)
                     head = self._head_of(message)
-                    keep = await gateway.handle(self, head, RequestBody(self, payload, head))
+                    keep = await gateway.handle(self, head, payload)
                 else:
                     self._discarding, keep = True, False
                     await gateway.refuse(self, _as_proxy_error(message))
@@ -219,7 +234,7 @@ class ClientConnection(web.RequestHandler):
                     break
         except ConnectionError:
             pass  # the client is gone
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last resort: aiohttp would lose it without a word
             _log.exception("a connection failed")
         finally:
             self.busy = False
@@ -263,7 +278,9 @@ class ClientConnection(web.RequestHandler):
         self.transport.write(data)
 
     async def drain(self, patience: float | None) -> None:
-        """Wait until the client has taken enough of what was written, for at most `patience` seconds."""
+        """Wait until the client has taken enough of what was written, for at most `patience`
+        seconds.
+        """
         if not self._paused:
             return
         self.write_deadline = NEVER if patience is None else monotonic() + patience
@@ -271,16 +288,6 @@ class ClientConnection(web.RequestHandler):
             await self._drain_helper()
         finally:
             self.write_deadline = NEVER
-
-    @property
-    def now(self) -> float:
-        """time.monotonic, in seconds: what deadlines are on."""
-        return monotonic()
-
-    @property
-    def peer(self) -> str:
-        """The address that the connection comes from, "unix" for a unix socket."""
-        return self._peer
 
     @property
     def closes(self) -> bool:
@@ -293,7 +300,9 @@ class ClientConnection(web.RequestHandler):
         return self._paused
 
     def abort(self) -> None:
-        """End the connection with a reset, so that what was sent so far cannot be taken for a whole answer."""
+        """End the connection with a reset, so that what was sent so far cannot be taken for a
+        whole answer.
+        """
         transport = self.transport
         if transport is None:
             return
@@ -303,8 +312,10 @@ class ClientConnection(web.RequestHandler):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
 
-    def open_tunnel(self, tunnel: Tunnel) -> bytes:
-        """Give everything that comes from now on to `tunnel`; return what has come since the head."""
+    def open_tunnel(self, tunnel: Splice) -> bytes:
+        """Give everything that comes from now on to `tunnel`; return what has come since the
+        head.
+        """
         self.tunnel = tunnel
         tail, self._message_tail = self._message_tail, b""
         if self._buffer_paused:
@@ -319,7 +330,9 @@ class ClientConnection(web.RequestHandler):
         return True
 
     def _close_gently(self) -> None:
-        """Close the connection; while bytes of the client may still be under way, take them in for a moment."""
+        """Close the connection; while bytes of the client may still be under way, take them in
+        for a moment.
+        """
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -339,7 +352,9 @@ class ClientConnection(web.RequestHandler):
         return min(self.read_deadline, self.write_deadline)
 
     def expire(self) -> None:
-        """A deadline has passed: a late request is answered 408, a client that takes nothing is cut off."""
+        """A deadline has passed: a late request is answered 408, a client that takes nothing is
+        cut off.
+        """
         write_late = self.write_deadline <= self.read_deadline
         self.read_deadline = self.write_deadline = NEVER
         if write_late or self._discarding:
@@ -347,7 +362,9 @@ class ClientConnection(web.RequestHandler):
         elif self.tunnel is not None:
             self.tunnel.expire()
         elif self._waiter is None:
-            self._body.set_exception(RequestTimeout("the body stood still for too long (body_idle)"))
+            self._body.set_exception(
+                RequestTimeout("the body stood still for too long (body_idle)")
+            )
         elif self._head_bytes:
             self._queue_error(RequestTimeout("the head took too long (header_timeout)"))
         else:
@@ -355,7 +372,8 @@ class ClientConnection(web.RequestHandler):
 
 
 def _as_proxy_error(message: Any) -> ProxyError:
-    """Return what a queued message that is no request says: an error of ours, or aiohttp's of its parser.
+    """Return what a queued message that is no request says: an error of ours, or aiohttp's of its
+    parser.
 
     The parser's text quotes the request, so only the kind of error is kept.
     """

@@ -1,6 +1,7 @@
 """Our own answers: the one place where an error becomes a response.
 
-Errors are problem details (RFC 9457), 401s carry a challenge (RFC 6750 section 3). Nothing here repeats a byte of the request.
+Errors are problem details (RFC 9457), 401s carry a challenge (RFC 6750 section 3). Nothing here
+repeats a byte of the request.
 """
 
 from __future__ import annotations
@@ -18,21 +19,35 @@ if TYPE_CHECKING:
     from proxy.core.head import RequestHead
 
 _CLOSE: Final = b"Connection: close\r\n"
-_PROBLEM: Final = b"Content-Type: application/problem+json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+_PROBLEM: Final = (
+    b"Content-Type: application/problem+json\r\n"
+    b"Cache-Control: no-store\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+)
 _CHALLENGE: Final = 'WWW-Authenticate: Bearer realm="gatelodge"'
 
 
 def reply(x: Exchange, answer: Reply, *, close: bool) -> bytes:
-    """Return the bytes of a complete answer that is not an error: a granted preflight, a redirect."""
+    """Return the bytes of an answer that is no error: a granted preflight, a redirect."""
     cors = b"" if answer.status == 204 else x.cors.grant(x.head)
     length = b"" if answer.status == 204 else b"Content-Length: 0\r\nCache-Control: no-store\r\n"
     return b"".join(
-        (STATUS_LINES[answer.status], cors, answer.lines, length, _names(x), _CLOSE if close else b"", b"\r\n")
+        (
+            STATUS_LINES[answer.status],
+            cors,
+            answer.lines,
+            length,
+            _names(x),
+            _CLOSE if close else b"",
+            b"\r\n",
+        )
     )
 
 
 def problem(x: Exchange, error: ProxyError, *, close: bool) -> bytes:
-    """Return the bytes of the answer that tells the client of `x` about `error`; CORS headers included."""
+    """Return the bytes of the answer that tells the client of `x` about `error`; CORS headers
+    included.
+    """
     body = orjson.dumps(
         {
             "type": f"urn:gatelodge:error:{error.code}",
@@ -65,7 +80,8 @@ def health(head: RequestHead, *, draining: bool, close: bool) -> bytes:
     return b"".join(
         (
             STATUS_LINES[503 if draining else 200],
-            b"Content-Type: text/plain\r\nCache-Control: no-store\r\nContent-Length: %d\r\n" % len(body),
+            b"Content-Type: text/plain\r\nCache-Control: no-store\r\nContent-Length: %d\r\n"
+            % len(body),
             _CLOSE if close else b"",
             b"\r\n",
             b"" if head.method == "HEAD" else body,
@@ -81,7 +97,9 @@ def _about(error: ProxyError) -> bytes:
     """Return the header lines that belong to the kind of error."""
     lines = []
     if isinstance(error, Unauthorized):
-        details = f', error="{error.error}", error_description="{error.detail}"' if error.error else ""
+        details = (
+            f', error="{error.error}", error_description="{error.detail}"' if error.error else ""
+        )
         lines.append(f"{_CHALLENGE}{details}\r\n")
     if isinstance(error, MethodRefused):
         lines.append(f"Allow: {', '.join(error.allow)}\r\n")

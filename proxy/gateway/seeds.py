@@ -1,4 +1,6 @@
-"""Random digits for request ids and traces, fetched from the system in blocks: a call for each would cost 0.7 µs."""
+"""Random digits for request ids and traces, fetched from the system in blocks: a call for each
+would cost 0.7 µs.
+"""
 
 from __future__ import annotations
 

@@ -48,6 +48,9 @@ def take_snapshot(
         config,
         rules,
         Resolver(config, rules, metrics).resolve,
-        {name: Pool(name, upstream, loop, deadlines) for name, upstream in config.upstreams.items()},
+        {
+            name: Pool(name, upstream, loop, deadlines)
+            for name, upstream in config.upstreams.items()
+        },
         config.health_path,
     )

@@ -1,13 +1,14 @@
 """A WebSocket, spliced: after the 101 bytes pass both ways unread.
 
-Only the ends of the frames that go to the client are followed, so that a Close of ours can be put between two of them: when
-the session ends, and when this instance goes away.
+Only the ends of the frames that go to the client are followed, so that a Close of ours can be put
+between two of them: when the session ends, and when this instance goes away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.answer import answer_head
 from proxy.core.frames import SESSION_ENDED, FrameTracker, accept_key, close_frame
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
     from proxy.core.headers import ResponseFilter
-    from proxy.gateway.listener import ClientConnection
+    from proxy.gateway.downstream import Downstream
     from proxy.upstream.connection import UpstreamConnection
 
 
@@ -28,12 +29,13 @@ async def run_tunnel(
     permit: Permit,
     answer: Answer,
     rules: ResponseFilter,
-    client: ClientConnection,
+    client: Downstream,
     upstream: UpstreamConnection,
 ) -> None:
     """Answer the client with the 101 and splice the connections until one of them ends.
 
-    Raises UpstreamProtocol when the 101 does not accept this WebSocket (RFC 6455 section 4.1, points 2-4 and 5).
+    Raises UpstreamProtocol when the 101 does not accept this WebSocket (RFC 6455 section 4.1,
+    points 2-4 and 5).
     """
     _check_accepted(answer, x.head.noted[b"sec-websocket-key"])
     head = answer_head(x, answer, rules, close=False, upgrade=True)
@@ -58,12 +60,18 @@ def _check_accepted(answer: Answer, key: bytes) -> None:
         raise UpstreamProtocol("a 101 with a wrong Sec-WebSocket-Accept")
 
 
+_LAST_FRAME: Final = 1.0
+"""Seconds that a frame to the client may still take to end when a Close is due."""
+
+
 class Tunnel:
-    """Two connections spliced. `patience` is how long nothing may pass, `lifetime` how long the session lasts (s)."""
+    """Two connections spliced. `patience` is how long nothing may pass, `lifetime` how long the
+    session lasts (s).
+    """
 
     def __init__(
         self,
-        client: ClientConnection,
+        client: Downstream,
         upstream: UpstreamConnection,
         patience: float | None,
         lifetime: float | None,
@@ -71,7 +79,7 @@ class Tunnel:
         self._client = client
         self._upstream = upstream
         self._patience = patience
-        self._ends = NEVER if lifetime is None else client.now + lifetime
+        self._ends = NEVER if lifetime is None else monotonic() + lifetime
         self._frames = FrameTracker()
         self._closing: int | None = None
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,7 +102,9 @@ class Tunnel:
         await self._done
 
     def close(self, code: int) -> None:
-        """End the tunnel with a Close frame of this code, as soon as no frame to the client is half sent."""
+        """End the tunnel with a Close frame of this code, as soon as no frame to the client is
+        half sent.
+        """
         self._closing = code
         if self._frames.between and not self._done.done():
             self._client.write(close_frame(code))
@@ -102,11 +112,10 @@ class Tunnel:
 
     def expire(self) -> None:
         """Nothing has passed for too long, or the session has ended."""
-        if self._client.now >= self._ends:
-            if self._closing is None:
-                self._client.read_deadline = self._client.now + 1.0  # for a frame that never ends
-                self.close(SESSION_ENDED)
-                return
+        if self._closing is None and monotonic() >= self._ends:
+            self._client.read_deadline = monotonic() + _LAST_FRAME
+            self.close(SESSION_ENDED)
+            return
         self._finish()
 
     # What the two connections call.
@@ -148,7 +157,7 @@ class Tunnel:
 
     def _moved(self) -> None:
         if self._closing is None:
-            idle = NEVER if self._patience is None else self._client.now + self._patience
+            idle = NEVER if self._patience is None else monotonic() + self._patience
             self._client.read_deadline = min(idle, self._ends)
 
     def _finish(self) -> None:

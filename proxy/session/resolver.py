@@ -1,13 +1,11 @@
 """Whose a credential is: the window through which a decision looks outside.
 
-A verified token is remembered until its session ends, at most `cache.ttl`. There is one memory for each configured session,
-because what one secret accepts another must not (CVE-2026-33496), and its keys are digests, so that no token lies
-in memory for longer than its request.
+A verified token is remembered until its session ends, at most `cache.ttl`. There is one memory for
+each configured session, because what one secret accepts another must not (CVE-2026-33496).
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from cachebox import LRUCache
@@ -24,17 +22,23 @@ class Resolver:
 
     def __init__(self, config: Config, rules: Rules, metrics: Metrics) -> None:
         self._remembered = {
-            name: Remembered(rules.sessions[name], session.cache.ttl, session.cache.entries, metrics)
+            name: Remembered(
+                rules.sessions[name], session.cache.ttl, session.cache.entries, metrics
+            )
             for name, session in config.sessions.items()
         }
 
     async def resolve(self, credential: Credential, now: float) -> Session:
-        """Return the session of `credential` at the Unix time `now`. Raises SessionInvalid and SessionExpired."""
+        """Return the session of `credential` at the Unix time `now`. Raises SessionInvalid and
+        SessionExpired.
+        """
         return self._remembered[credential.session].find(credential, now)
 
 
 class Remembered:
-    """One configured session: its verifier, and what it has verified lately (`ttl` in seconds, 0: nothing)."""
+    """One configured session: its verifier, and what it has verified lately (`ttl` in seconds,
+    0: nothing).
+    """
 
     def __init__(self, rule: SessionRule, ttl: float, entries: int, metrics: Metrics) -> None:
         self._rule = rule
@@ -43,12 +47,12 @@ class Remembered:
         self._sessions: LRUCache[bytes, tuple[float, Session]] = LRUCache(entries)
 
     def find(self, credential: Credential, now: float) -> Session:
-        """Return the session, from memory while that is fresh. Raises SessionInvalid and SessionExpired."""
+        """Return the session, from memory while that is fresh. Raises SessionInvalid and
+        SessionExpired.
+        """
         if not self._ttl:
             return self._rule.verify(credential, now)
-        # The cookie's name is part of the key: it is the salt that the token's key was derived with.
-        key = hashlib.sha256(f"{credential.name}\0{credential.token}".encode()).digest()
-        known = self._sessions.get(key)
+        known = self._sessions.get(credential.digest)
         if known is not None and now < known[0]:
             self._metrics.session_cache_hits += 1
             return known[1]
@@ -58,5 +62,5 @@ class Remembered:
         if session.expires is not None:
             until = min(until, session.expires)
         if until > now:
-            self._sessions[key] = (until, session)
+            self._sessions[credential.digest] = (until, session)
         return session

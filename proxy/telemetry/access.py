@@ -1,7 +1,7 @@
 """The access log: one line per exchange, written in batches, never blocking the loop.
 
-No query, no cookie, no token is ever in a line. A path is what the client wrote: JSON and the text form both escape
-what could end the line or move a terminal's cursor.
+No query, no cookie, no token is ever in a line. A path is what the client wrote: JSON and the text
+form both escape what could end the line or move a terminal's cursor.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def as_text(x: Exchange, seconds: float) -> bytes:
 class AccessLog:
     """Writes lines to a file descriptor without ever waiting for it; call `flush` at every tick.
 
-    POSIX lets a pipe that is writable take PIPE_BUF bytes at once, so asking first and writing no more than that at a
-    time cannot block, and needs no flag on a descriptor that other processes share. `dropped` counts the lines that
-    could not be kept while the reader was behind.
+    POSIX lets a pipe that is writable take PIPE_BUF bytes at once, so asking first and writing no
+    more than that at a time cannot block, and needs no flag on a descriptor that other processes
+    share. `dropped` counts the lines that could not be kept while the reader was behind.
     """
 
     def __init__(self, descriptor: int, render: Render) -> None:
@@ -124,11 +124,14 @@ class AccessLog:
             try:
                 os.write(self._descriptor, b"".join(batch))
             except OSError:
-                self.dropped += len(batch)  # nobody reads the log any more, so there is nobody to tell
+                self.dropped += len(
+                    batch
+                )  # nobody reads the log any more, so there is nobody to tell
 
     def _batch(self) -> list[bytes]:
         """Take whole lines off the front, up to PIPE_BUF bytes; one that is longer alone."""
-        batch, size = [], 0
+        batch: list[bytes] = []
+        size = 0
         while self._lines and (not batch or size + len(self._lines[0]) <= select.PIPE_BUF):
             line = self._lines.popleft()
             batch.append(line)

@@ -1,7 +1,8 @@
 """What the gateway counts, and how Prometheus is told.
 
-On the data path these are plain integers: a labelled prometheus_client counter costs 1.5 µs an increment, an int 0.05. The
-library makes the exposition from them when somebody asks. Labels come from the configuration, never from a request.
+On the data path these are plain integers: a labelled prometheus_client counter costs 1.5 µs an
+increment, an int 0.05. The library makes the exposition from them when somebody asks. Labels come
+from the configuration, never from a request.
 """
 
 from __future__ import annotations
@@ -22,7 +23,23 @@ from prometheus_client.registry import Collector, CollectorRegistry
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
 
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BUCKETS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 """Upper bounds of the duration histograms, in seconds."""
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NO_ROUTE: Final = "-"
@@ -55,7 +72,9 @@ class Histogram:
 
 
 class Metrics:
-    """The counters of one process. `gauges` are asked for when they are read: label values -> number."""
+    """The counters of one process. `gauges` are asked for when they are read: label values ->
+    number.
+    """
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, int], int] = {}
@@ -144,15 +163,25 @@ class _Exposition(Collector):
         yield from (requests, refusals, sessions, cache)
         yield CounterMetricFamily("gatelodge_retries", "Requests sent once more.", m.retries)
         yield CounterMetricFamily(
-            "gatelodge_log_lines_dropped", "Log lines that could not be written.", m.log_lines_dropped
+            "gatelodge_log_lines_dropped",
+            "Log lines that could not be written.",
+            m.log_lines_dropped,
         )
 
     def _durations(self) -> Iterator[Metric]:
         for name, text, label, histograms in (
-            ("gatelodge_request_duration_seconds", "From the whole head to the end of the answer.", "route",
-             self._metrics.request_seconds),
-            ("gatelodge_upstream_duration_seconds", "From the choice of an endpoint to the end of its answer.",
-             "upstream", self._metrics.upstream_seconds),
+            (
+                "gatelodge_request_duration_seconds",
+                "From the whole head to the end of the answer.",
+                "route",
+                self._metrics.request_seconds,
+            ),
+            (
+                "gatelodge_upstream_duration_seconds",
+                "From the choice of an endpoint to the end of its answer.",
+                "upstream",
+                self._metrics.upstream_seconds,
+            ),
         ):
             family = HistogramMetricFamily(name, text, labels=[label])
             for value, histogram in histograms.items():
@@ -161,7 +190,9 @@ class _Exposition(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         m = self._metrics
-        yield GaugeMetricFamily("gatelodge_requests_in_flight", "Requests being answered.", m.in_flight)
+        yield GaugeMetricFamily(
+            "gatelodge_requests_in_flight", "Requests being answered.", m.in_flight
+        )
         connections = GaugeMetricFamily(
             "gatelodge_connections", "Open connections.", labels=["side"]
         )

@@ -1,7 +1,8 @@
 """One connection to an endpoint: a request goes out, an answer comes back, one at a time.
 
-A connection is used again only when the request was written whole, the answer has ended, and not one byte more has
-come; a byte on an idle connection ends it. Anything else and an answer could reach the wrong request.
+A connection is used again only when the request was written whole, the answer has ended, and not
+one byte more has come; a byte on an idle connection ends it. Anything else and an answer could
+reach the wrong request.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _HIGH_WATER: Final = 256 * 1024
 class UpstreamConnection(asyncio.Protocol):
     """One connection to one endpoint.
 
-    `reused` tells a pooled connection from a fresh one. `read_deadline` and `write_deadline` are when the endpoint must
-    have sent or taken something (time.monotonic); the one who waits sets them. While `sink` is set, what comes is
-    given to it unparsed, b"" at the end: the connection is a tunnel.
+    `reused` tells a pooled connection from a fresh one. `read_deadline` and `write_deadline` are
+    when the endpoint must have sent or taken something (time.monotonic); the one who waits sets
+    them. While `sink` is set, what comes is given to it unparsed, b"" at the end: the connection is
+    a tunnel.
     """
 
     __slots__ = (
@@ -75,7 +77,9 @@ class UpstreamConnection(asyncio.Protocol):
     # The exchange: begin, write, answer, read ..., end.
 
     def begin(self, *, bodiless: bool, upgrade: bool) -> None:
-        """Get ready for a request; `bodiless`: it is a HEAD; `upgrade`: it may be answered by a 101."""
+        """Get ready for a request; `bodiless`: it is a HEAD; `upgrade`: it may be answered by a
+        101.
+        """
         self._reader = ResponseReader(bodiless=bodiless, upgrade=upgrade)
 
     def write(self, data: bytes) -> None:
@@ -85,7 +89,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.write(data)
 
     async def drain(self, patience: float | None) -> None:
-        """Wait until the endpoint has taken enough of what was written, for at most `patience` seconds.
+        """Wait until the endpoint has taken enough of what was written, for at most `patience`
+        seconds.
 
         Raises the connection's failure, UpstreamTimeout among them.
         """
@@ -101,12 +106,13 @@ class UpstreamConnection(asyncio.Protocol):
             raise self._error
 
     async def answer(self) -> Answer:
-        """Wait for the next head: 103s first, then the final one, or a 101 if an upgrade was asked for.
+        """Wait for the next head: 103s first, then the final one, or a 101 if an upgrade was asked
+        for.
 
-        Raises UpstreamProtocol, UpstreamTimeout, or ConnectionStale when a reused connection had ended before we wrote.
+        Raises UpstreamProtocol, UpstreamTimeout, or ConnectionStale when a reused connection had
+        ended before we wrote.
         """
-        reader = self._reader
-        assert reader is not None, "begin() comes first"
+        reader = self._begun()
         while True:
             if reader.interims:
                 return reader.interims.pop(0)
@@ -117,9 +123,10 @@ class UpstreamConnection(asyncio.Protocol):
             await self._wait()
 
     async def read(self) -> bytes:
-        """Return the next bytes of the body, b"" at its end. Raises UpstreamProtocol or UpstreamTimeout if cut."""
-        reader = self._reader
-        assert reader is not None, "begin() comes first"
+        """Return the next bytes of the body, b"" at its end. Raises UpstreamProtocol or
+        UpstreamTimeout if cut.
+        """
+        reader = self._begun()
         while not reader.held:
             if reader.complete:
                 return b""
@@ -145,20 +152,30 @@ class UpstreamConnection(asyncio.Protocol):
         return NEVER if seconds is None else monotonic() + seconds
 
     def end(self) -> bool:
-        """The exchange is over; return whether the connection can carry another one, else it is closed."""
+        """The exchange is over; return whether the connection can carry another one, else it is
+        closed.
+        """
         reader, self._reader = self._reader, None
         self.read_deadline = NEVER
-        if reader is not None and reader.keeps_alive and self.transport is not None:
-            return not self.transport.is_closing() and not self._writing_paused
+        transport = self.transport
+        if reader is not None:
+            reader.close()
+            if reader.keeps_alive and transport is not None and not self._writing_paused:
+                return not transport.is_closing()
         self.abort()
         return False
 
     def take_over(self, sink: Callable[[bytes], None]) -> bytes:
-        """Make the connection a tunnel into `sink` after a 101; return the bytes that came behind the 101."""
-        reader, self._reader = self._reader, None
-        assert reader is not None, "a 101 was read"
+        """Make the connection a tunnel into `sink`; return the bytes that came behind the 101."""
+        reader, self._reader = self._begun(), None
+        reader.close()
         self.sink = sink
         return reader.tail
+
+    def _begun(self) -> ResponseReader:
+        if self._reader is None:
+            raise RuntimeError("begin() comes first")
+        return self._reader
 
     def fail(self, error: ProxyError) -> None:
         """End the connection for this reason: whoever waits on it gets `error`."""
@@ -212,7 +229,7 @@ class UpstreamConnection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.transport = None
         if self._error is None:
             self._error = self._cut()

@@ -1,7 +1,9 @@
-"""Deadlines: one sweep over all connections four times a second, instead of a timer for every request.
+"""Deadlines: one sweep over all connections four times a second, instead of a timer for every
+request.
 
-A connection stores when it must have moved on in its attribute `deadline` (time.monotonic, in seconds) and is told
-when that has passed. Storing a float is all that a request pays; a timer handle would be 1-4 µs.
+A connection stores when it must have moved on in its attribute `deadline` (time.monotonic, in
+seconds) and is told when that has passed. Storing a float is all that a request pays; a timer
+handle would be 1-4 µs.
 """
 
 from __future__ import annotations
@@ -52,9 +54,7 @@ class Deadlines:
         now = monotonic()
         for connection in [c for c in self._watched if c.deadline <= now]:
             connection.expire()
-        self._handle = (
-            self._loop.call_later(self._interval, self._sweep) if self._watched else None
-        )
+        self._handle = self._loop.call_later(self._interval, self._sweep) if self._watched else None
 
     def stop(self) -> None:
         """Sweep no more."""

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConnectSettings:
-    """How connections to the endpoints of one upstream are made and kept; `pool_idle` is seconds."""
+    """How connections to the endpoints of one upstream are made and kept.
+
+    `pool_idle` is seconds; `tls` is there when one of the endpoints is https.
+    """
 
     pool_idle: float
     max_connections: int
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None
     server_name: str | None
 
 
@@ -60,10 +63,11 @@ class Endpoint:
         return len(self._idle)
 
     def take_idle(self, max_age: float) -> UpstreamConnection | None:
-        """Return the connection that was used last, if it has not been idle for longer than `max_age` seconds.
+        """Return the connection that was used last, if it has not been idle for longer than
+        `max_age` seconds.
 
-        Last in, first out keeps few connections busy, so that the others grow old and are closed by us before the
-        endpoint closes them under a request.
+        Last in, first out keeps few connections busy, so that the others grow old and are closed by
+        us before the endpoint closes them under a request.
         """
         while self._idle:
             connection = self._idle[-1]
@@ -76,7 +80,9 @@ class Endpoint:
         return None
 
     async def connect(self, timeout: float) -> UpstreamConnection:
-        """Make a new connection within `timeout` seconds. Raises ConnectTimeout, UpstreamUnreachable, Overloaded."""
+        """Make a new connection within `timeout` seconds. Raises ConnectTimeout,
+        UpstreamUnreachable, Overloaded.
+        """
         if self.open >= self._settings.max_connections:
             raise Overloaded(f"{self.open} connections to the endpoint are open (connections)")
         self._connecting += 1
@@ -112,7 +118,9 @@ class Endpoint:
         return UpstreamConnection(self._loop, self._lost)
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        """The exchange is over: keep the connection for the next one if it can be used again, else close it."""
+        """The exchange is over: keep the connection for the next one if it can be used again,
+        else close it.
+        """
         if not connection.end():
             return
         if not self._settings.pool_idle:

@@ -1,12 +1,13 @@
 """Reads one answer out of the bytes of an upstream connection. No I/O.
 
-Facts about httptools' response parser (0.9, llhttp), each seen in an experiment; they shape this file:
+Facts about httptools' response parser (0.9, llhttp), each seen in an experiment; they shape this
+file:
 - it runs on into the bytes behind the end of a message and begins a next one;
 - `on_message_complete` also fires after a 1xx head;
 - it does not know of HEAD: the declared length would eat the next response;
 - a body that is delimited by the connection's end never completes;
-- an unknown Transfer-Encoding becomes "until the connection ends"; HTTP/0.9 and 2.0, status 099 and 999 and
-  heads of any size are accepted; trailers come through `on_header`.
+- an unknown Transfer-Encoding becomes "until the connection ends"; HTTP/0.9 and 2.0, status 099 and
+  999 and heads of any size are accepted; trailers come through `on_header`.
 So the framing is decided here (RFC 9112 section 6.3), and a reader serves one answer only.
 """
 
@@ -22,15 +23,17 @@ from proxy.errors import UpstreamProtocol
 MAX_HEAD: Final = 64 * 1024
 """Bytes of the head, interim responses included; 60 KiB is Envoy's default, nginx's is 4-8 KiB."""
 _BODILESS: Final = frozenset({101, 204, 304})
-_FRAMING_LENGTHS: Final = frozenset(map(len, (b"connection", b"content-length", b"transfer-encoding")))
+_FRAMING_LENGTHS: Final = frozenset(
+    map(len, (b"connection", b"content-length", b"transfer-encoding"))
+)
 
 
 class ResponseReader:
     """One answer, from its first byte to its last.
 
-    `interims` holds 103 heads not yet relayed, `answer` the final head once it is there, `chunks` the body bytes not
-    yet taken (`held` bytes in all). `complete` says that the answer has ended, `overrun` that bytes came behind it,
-    `tail` what came behind a 101.
+    `interims` holds 103 heads not yet relayed, `answer` the final head once it is there, `chunks`
+    the body bytes not yet taken (`held` bytes in all). `complete` says that the answer has ended,
+    `overrun` that bytes came behind it, `tail` what came behind a 101.
     """
 
     __slots__ = (
@@ -72,7 +75,9 @@ class ResponseReader:
         self._parser = HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes of the connection. Raises UpstreamProtocol when they are not a valid answer."""
+        """Take in bytes of the connection. Raises UpstreamProtocol when they are not a valid
+        answer.
+        """
         self.started = True
         if self.complete:
             self.overrun = True
@@ -84,15 +89,20 @@ class ResponseReader:
         except HttpParserUpgrade as upgrade:
             self.tail = data[upgrade.args[0] :]
         except HttpParserError as error:
-            if self.complete:
-                self.overrun = True
-                return
-            raise self._error or UpstreamProtocol(f"the answer is not HTTP: {error}") from error
+            self._stopped(error)
         if self.answer is None:
             self._check_size(self._head_bytes)
 
+    def _stopped(self, error: HttpParserError) -> None:
+        """The parser could not go on: within the answer it is bad, behind it there is too much."""
+        if not self.complete:
+            raise self._error or UpstreamProtocol(f"the answer is not HTTP: {error}") from error
+        self.overrun = True
+
     def feed_eof(self) -> None:
-        """The connection has ended: so does a body that has no other end. Raises UpstreamProtocol if it is cut."""
+        """The connection has ended: so does a body that has no other end. Raises
+        UpstreamProtocol if it is cut.
+        """
         if self.complete:
             return
         answer = self.answer
@@ -113,7 +123,14 @@ class ResponseReader:
         chunks.clear()
         return data
 
-    # What httptools calls. An exception raised here ends the parsing and comes out of `feed` as `_error`.
+    def close(self) -> None:
+        """Let go of the parser, which holds this object: otherwise each answer would be left to
+        the collector.
+        """
+        del self._parser
+
+    # What httptools calls. An exception raised here ends the parsing and comes out of `feed` as
+    # `_error`.
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -121,21 +138,28 @@ class ResponseReader:
             raise UpstreamProtocol("bytes behind the answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.answer is not None or self.complete:
-            return  # a trailer: dropped, as it could be merged into the head (RFC 9110 section 6.5.1)
+        if self.answer is not None:
+            # A trailer: dropped, as it could be merged into the head (RFC 9110 section 6.5.1).
+            return
         if len(name) in _FRAMING_LENGTHS:
             lower = name.lower()
-            if lower in self._framing:
-                value = self._framing[lower] + b", " + value
-            self._framing[lower] = value
+            joined = self._framing.get(lower)
+            self._framing[lower] = value if joined is None else joined + b", " + value
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         try:
-            self._on_head()
+            answer = self._head()
         except UpstreamProtocol as error:
             self._error = error
             raise
+        if answer.status >= 200 or answer.status == 101:
+            self.answer = answer
+            self.complete = answer.bodiless
+            return
+        if answer.status == 103:
+            self.interims.append(answer)
+        self._fields, self._framing = [], {}
 
     def on_body(self, data: bytes) -> None:
         if self.complete:
@@ -148,39 +172,32 @@ class ResponseReader:
         if self.answer is not None:
             self.complete = True
 
-    def _on_head(self) -> None:
-        status = self._parser.get_status_code()
-        self._version = version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0"):
+    def _head(self) -> Answer:
+        """Return the head that has just ended. Raises UpstreamProtocol for one that must not be
+        passed on.
+        """
+        parser, framing = self._parser, self._framing
+        status = parser.get_status_code()
+        self._version = version = parser.get_http_version()
+        if version != "1.1" and version != "1.0":
             raise UpstreamProtocol(f"the answer is HTTP/{version}")
-        if self._head_bytes > MAX_HEAD:
-            self._check_size(sum(len(name) + len(value) + 4 for name, value in self._fields))
-        if not (100 <= status <= 599):
+        if not 100 <= status <= 599:
             raise UpstreamProtocol(f"the answer has status {status}")
-        answer = self._head(status)
         if status == 101 and not self._upgrade:
             raise UpstreamProtocol("a 101 to a request without Upgrade")
-        if status < 200 and status != 101:
-            if status == 103:
-                self.interims.append(answer)
-            self._fields, self._framing = [], {}
-            return
-        self.answer = answer
-        self.complete = answer.bodiless
-
-    def _head(self, status: int) -> Answer:
-        framing = self._framing
+        if self._head_bytes > MAX_HEAD:
+            self._check_size(sum(len(name) + len(value) + 4 for name, value in self._fields))
         coding = framing.get(b"transfer-encoding")
         if coding is not None and coding.strip(b" \t").lower() != b"chunked":
             raise UpstreamProtocol("the answer has a transfer coding other than chunked")
         length = framing.get(b"content-length")
         return Answer(
-            status=status,
-            fields=self._fields,
-            connection=framing.get(b"connection"),
-            length=None if length is None else int(length),
-            chunked=coding is not None,
-            bodiless=self._bodiless or status in _BODILESS,
+            status,
+            self._fields,
+            framing.get(b"connection"),
+            None if length is None else int(length),
+            coding is not None,
+            self._bodiless or status in _BODILESS,
         )
 
     def _check_size(self, size: int) -> None:
@@ -189,7 +206,9 @@ class ResponseReader:
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether the endpoint will take another request on this connection (RFC 9112 section 9.3)."""
+        """Whether the endpoint will take another request on this connection (RFC 9112 section
+        9.3).
+        """
         answer = self.answer
         if answer is None or not self.complete or self.overrun or answer.status == 101:
             return False

@@ -36,8 +36,9 @@ async def _serve(config: Config) -> int:
     worker = Worker(config)
     try:
         await worker.start()
-    except OSError as error:
-        _log.error("cannot start: %s", error.strerror or error)  # noqa: TRY400 - the reason is whole
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        _log.error("cannot start", extra={"reason": reason})
         return 1
     await _ending()
     again = asyncio.ensure_future(_interrupted())
@@ -64,7 +65,8 @@ async def _ending() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(
-        signal.SIGHUP, lambda: _log.warning("reload is not built yet: restart to read the configuration")
+        signal.SIGHUP,
+        lambda: _log.warning("reload is not built yet: restart to read the configuration"),
     )
     await ended
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from proxy.config.model import Address, ListenTls
 
 _BACKLOG: Final = 2048
-"""Connections that the kernel holds for us while we are busy; it caps this at net.core.somaxconn."""
+"""Connections that the kernel holds for us while we are busy; it caps this at
+net.core.somaxconn.
+"""
 
 
 def bind(address: Address) -> socket.socket:
@@ -56,7 +58,9 @@ def _bind_unix(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that a dead process left behind; one that somebody answers on is left alone."""
+    """Remove a socket that a dead process left behind; one that somebody answers on is left
+    alone.
+    """
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
@@ -78,7 +82,9 @@ def bound_address(listener: socket.socket) -> str:
 
 
 def server_context(tls: ListenTls) -> ssl.SSLContext:
-    """Return the context for clients. Raises OSError (ssl.SSLError among them) when a file cannot be used."""
+    """Return the context for clients. Raises OSError (ssl.SSLError among them) when a file
+    cannot be used.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

@@ -84,7 +84,8 @@ class State:
                 for pool in snapshot.pools.values()
             ],
             "sessions": [
-                {"name": name, "kind": session.kind} for name, session in snapshot.config.sessions.items()
+                {"name": name, "kind": session.kind}
+                for name, session in snapshot.config.sessions.items()
             ],
             "routes": [route.name for route in snapshot.rules.routes.rows()],
         }
