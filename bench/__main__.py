@@ -130,14 +130,27 @@ def _note(turn: Turn, rounds: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
-    add("--rounds", type=int, default=5, help="how often each takes its turn (default 5)")
-    add("--duration", type=float, default=2.0, help="seconds measured in each turn (default 2)")
-    add("--connections", type=int, default=64, help="kept-alive connections (default 64)")
+    add("--rounds", type=_count, default=5, help="how often each takes its turn (default 5)")
+    add("--duration", type=_seconds, default=2.0, help="seconds measured in each turn (default 2)")
+    add("--connections", type=_count, default=64, help="kept-alive connections (default 64)")
     add("--only", type=_names, default=_NAMES, help=f"some of {','.join(_NAMES)} (default all)")
     add("--nginx", metavar="PATH", help="compare with this nginx instead of the wheel's")
     add("--json", type=Path, metavar="FILE", help="also write every turn as JSON")
     add("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 600:
+        raise argparse.ArgumentTypeError("0.1 to 600 seconds make sense")
+    return seconds
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ reaped, so that its number cannot have passed to somebody else.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -42,6 +43,7 @@ class Child:
                 stderr=log,
                 start_new_session=True,
             )
+        atexit.register(self.stop)  # whatever happens before somebody enters the context
 
     @property
     def session(self) -> int:

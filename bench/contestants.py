@@ -81,7 +81,7 @@ def envoy(session: tokens.Signed) -> Contestant:
         file = _render("envoy.yaml", folder, values)
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
         child = Child("envoy", [command, "--config-path", str(file), *options], folder)
-        return Server(child, _wait(child, port))
+        return Server(child, child.wait_for_port(port))
 
     return Contestant(
         name="Envoy",
@@ -105,11 +105,7 @@ def gatelodge(cookie: tuple[str, str]) -> Contestant:
         env = {key: value for key, value in os.environ.items() if not key.startswith("GATELODGE_")}
         env["PYTHONPATH"] = str(_ROOT)
         child = Child("gatelodge", [*command, "run", "--config", str(file)], folder, env)
-        try:
-            port = child.wait_for("listener", lambda: listening_port(child.log(), "main"))
-        except BaseException:
-            child.stop()
-            raise
+        port = child.wait_for("listener", lambda: listening_port(child.log(), "main"))
         return Server(child, port)
 
     return Contestant(
@@ -149,15 +145,7 @@ def _start_nginx(command: str, name: str, folder: Path, values: Mapping[str, str
     port = free_port()
     file = _render(f"{name}.conf", folder, {"PORT": str(port), **values})
     child = Child(name, [command, "-p", f"{folder}/", "-c", str(file)], folder)
-    return Server(child, _wait(child, port))
-
-
-def _wait(child: Child, port: int) -> int:
-    try:
-        return child.wait_for_port(port)
-    except BaseException:
-        child.stop()
-        raise
+    return Server(child, child.wait_for_port(port))
 
 
 def _render(name: str, folder: Path, values: Mapping[str, str]) -> Path:
@@ -174,7 +162,10 @@ def _script(name: str) -> str:
 
 
 def _version(argv: list[str]) -> str:
-    said = subprocess.run(argv, capture_output=True, text=True, cwd=_ROOT, check=True)
+    try:
+        said = subprocess.run(argv, capture_output=True, text=True, cwd=_ROOT, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BenchError(f"{' '.join(argv)} does not run: {error}") from error
     number = _NUMBER.search(said.stdout + said.stderr)
     if number is None:
         raise BenchError(f"{argv[0]} does not say its version")
