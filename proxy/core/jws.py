@@ -40,10 +40,10 @@ class JwsKeys:
 
 def open_signed(token: str, keys: JwsKeys) -> bytes:
     """Return the payload of a token that one of `keys` signed. Raises SessionInvalid."""
-    protected, dot, rest = token.partition(".")
-    payload, second, signature = rest.partition(".")
-    if not dot or not second or "." in signature:
+    parts = token.split(".")
+    if len(parts) != 3:
         raise SessionInvalid("a signed token has three parts")
+    protected, payload, signature = parts
     algorithm = _algorithm(protected)
     if algorithm not in keys.keys:
         raise SessionInvalid("the token's alg is not among those that count")

@@ -304,6 +304,27 @@ def test_no_token_is_made_with_keys_of_the_apps_own(
     assert (said.code, "keys of its own" in said.err) == (2, True)
 
 
+def test_a_key_that_cannot_be_used_is_told(gatelodge: Gatelodge, tmp_path: Path) -> None:
+    pem = '"-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----"'
+    options = f"kind: authjs, jwt: {{algorithms: [RS256], verification_key: {pem}}}, secret"
+    text = CONFIG.replace("kind: authjs, secret", options, 1)
+    (tmp_path / "gatelodge.yaml").write_text(text, encoding="utf-8")
+    said = gatelodge(*INSPECT)
+    assert (said.code, said.out) == (2, "")
+    assert "neither a JWK nor PEM" in said.err
+
+
+@pytest.mark.usefixtures("_secret")
+def test_a_session_that_is_missing_is_told(gatelodge: Gatelodge) -> None:
+    said = gatelodge("token", "inspect", "--cookie-header", "a=1")
+    assert said.code == 1
+    assert said.out.splitlines() == [
+        "valid   no",
+        "code    session_missing",
+        "reason  there is no session cookie and no bearer token",
+    ]
+
+
 def test_a_session_without_a_secret_makes_no_token(gatelodge: Gatelodge, tmp_path: Path) -> None:
     jwk = '{"kty":"oct","k":"' + "Zk3x9Q" * 7 + 'A"}'
     options = f"jwt: {{algorithms: [HS256], signing_key: '{jwk}'}}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -335,8 +336,17 @@ def test_inflating_ends_at_250_kilobytes() -> None:
     verified = ENCRYPTED.verify(nested(deflate(fits), zip="DEF"), OLD, NOW)
     assert verified.claims["x"] == padding
     bomb = nested(deflate(b"u" * 20_000_000), zip="DEF")
+    tracemalloc.start()
     with pytest.raises(SessionInvalid, match="inflates to more"):
         ENCRYPTED.verify(bomb, OLD, NOW)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_compression_is_refused_where_it_is_not_expected() -> None:
+    token = nested(b'{"sub":"u-1","exp":1900000000}', zip="DEF")
+    assert refused(AUTOMATIC, token, OLD) is SessionInvalid
 
 
 def test_encryption_with_both_keys_configured() -> None:

@@ -173,6 +173,10 @@ def test_a_long_header_without_the_cookie_is_nobodys_fault() -> None:
     assert find(b"a=" + b"x" * 300_000) is None
 
 
+def test_names_show_themselves() -> None:
+    assert repr(CookieNames(["sid", "sid"])) == "CookieNames(('sid',))"
+
+
 def test_found_hides_its_token() -> None:
     assert repr(Found(NAME, "eyJsecret")) == "Found(name='authjs.session-token')"
 

@@ -131,7 +131,6 @@ NO_KEYS = {
     "EC with an unknown curve": json.dumps({"kty": "EC", "crv": "P-1", "x": "AA", "y": "AA"}),
     "RSA without n": json.dumps({"kty": "RSA", "e": "AQAB", "d": SECRET_K}),
     "OKP without x": json.dumps({"kty": "OKP", "crv": "Ed25519", "d": SECRET_K}),
-    "short RSA": public_pem(rsa.generate_private_key(65537, 1024)),  # noqa: S505 - to be refused
     "DSA": public_pem(dsa.generate_private_key(2048)),
     "another curve": public_pem(ec.generate_private_key(ec.BrainpoolP256R1())),
 }
@@ -144,6 +143,12 @@ def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
     assert type(error.value) is ValueError
     assert SECRET_K not in str(error.value)
     assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+def test_a_short_rsa_key_is_refused() -> None:
+    short = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+    with pytest.raises(ValueError, match="at least 2048 bits"):
+        configured_keys(public_pem(short), ["RS256"])
 
 
 def test_the_raw_secret_signs_as_jsonwebtoken_does() -> None:
