@@ -179,13 +179,11 @@ class TrustedProxies:
         if not elements:
             return None, None
         address, read = self._walk(peer, [element.get(b"for", b"") for element in elements])
-        # Each element tells how its sender was reached; the client is the sender of the last one
-        # read.
+        # Each element tells which scheme its sender used, and the last one read is the client's.
         return address, _scheme(elements[-read].get(b"proto"))
 
     def _walk(self, peer: str, nodes: Sequence[bytes]) -> tuple[str, int]:
-        """Return the right-most address that is not trusted, and how many nodes were read to find
-        it.
+        """Return the right-most address that is not trusted, and how many nodes were read.
 
         Where a node is no address nobody knows who sent what stands left of it: the last address
         counts.

@@ -45,10 +45,10 @@ def is_preflight(head: RequestHead) -> bool:
 
 
 class Cors:
-    """The CORS rules of a route. With no config, or no origins in it, CORS is the upstream's
-    business.
+    """The CORS rules of a route.
 
-    Raises ValueError for an origin that is none.
+    With no config, or no origins in it, CORS is off, and the upstream's business. Raises ValueError
+    for an origin that is none.
     """
 
     __slots__ = ("_config", "_granted", "_methods", "_origins", "_preflight", "enabled", "expose")
@@ -98,9 +98,9 @@ class Cors:
     def preflight(self, head: RequestHead) -> bytes:
         """Return the header lines of the 204 that answers the preflight `head`, each ending CRLF.
 
-        They are complete: what `grant` gives is among them. Names of headers that are not allowed
-        are not refused; the browser finds them missing and tells its user. Raises OriginRefused for
-        an origin or a method that is not listed and for names that are none, BadRequest if a header
+        They stand instead of what `grant` gives. A header that is not allowed is no reason to
+        refuse: the browser finds it missing and tells its user. Raises OriginRefused for an origin
+        or a method that is not listed and for header names that are none, BadRequest if a header
         that decides came twice.
         """
         origin = head.get(b"origin")

@@ -1,10 +1,10 @@
-"""Which web origins are ours or our friends', and the check that no other site rides on a session
-cookie.
+"""Which web origins are listed, and the check that no other site rides on a session cookie.
 
-Facts: browsers send `Sec-Fetch-Site` since 2020 to 2023, and `Origin` with every unsafe request
-since about 2020; a page can forge neither. The scheme counts: a page on http://, which anybody on
-the network may have written, is not our page on https://. Browsers write origins in lower case and
-without default ports (RFC 6454 section 6.2), so origins are compared byte for byte.
+Facts: browsers send `Sec-Fetch-Site` since 2019 (Chrome) to 2023 (Safari), and `Origin` with every
+unsafe request since about 2020; a page can forge neither. The scheme counts: a page on http://,
+which anybody on the network may have written, is not our page on https://. Browsers write origins
+in lower case and without default ports (RFC 6454 section 6.2), so origins are compared byte for
+byte.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class Origins:
-    """A set of origins: `https://app.example.com`, `https://*.example.com` (any names below),
-    `null`.
+    """A set of origins.
 
+    Entries are `https://app.example.com`, `https://*.example.com` (any names below) and `null`.
     Raises ValueError for an entry that is none of these.
     """
 

@@ -46,8 +46,7 @@ class Rewrite:
         """
         segments = target.path.split("/")[1:]
         fixed = len(self._source.segments)
-        # Patterns match the bytes that came, so that the lengths agree and literals are literally
-        # there.
+        # The pattern matched these very bytes, so that the path is as long and has its literals.
         pairs = zip(segments, self._source.segments, strict=False)
         wild = iter([segment for segment, part in pairs if part is None])
         parts = [next(wild) if part is None else part for part in self._result.segments]

@@ -68,8 +68,7 @@ class Route:
 
     @property
     def guard(self) -> tuple[object, ...]:
-        """What keeps others out: who may come, by which session, from which page, by WebSocket or
-        not.
+        """What keeps others out: who may come, by which session, from where, and how.
 
         Upstream, limits and timeouts are no guard: a request stays with the route that was chosen
         for it, and so do they.

@@ -40,11 +40,11 @@ _DECODED: Final = {f"%{code:02x}": chr(code) for code in range(0x20, 0x7F) if ch
 
 @dataclass(slots=True)
 class Target:
-    """A request target that may be routed. `path` and `query` are the bytes that came; None is no
-    `?` at all.
+    """A request target that may be routed.
 
-    `folded` is the path as the most forgiving backend reads it (see `fold`), the very same object
-    as `path` where nothing had to be folded. `encoded_slash` says that the path holds `%2f`.
+    `path` and `query` are the bytes that came; the query is None where there is no `?`. `folded` is
+    the path as the most forgiving backend reads it (see `fold`), the very same object as `path`
+    where nothing had to be folded. `encoded_slash` says that the path holds `%2f`.
     """
 
     path: str
@@ -175,8 +175,7 @@ _HOST: Final = re.compile(
 )
 _NAME_MAX: Final = 255  # RFC 1035 section 3.1
 
-# Value of `Host` -> what it means. Clients use a handful; one that invents them must not grow this
-# for ever.
+# Value of `Host` -> what it means. Emptied when full: a client may invent hosts.
 _HOSTS: dict[bytes, Host] = {}
 _HOSTS_MAX: Final = 1024
 
@@ -184,8 +183,7 @@ _HOSTS_MAX: Final = 1024
 def parse_host(value: bytes | None) -> Host:
     """Read the value of `Host`: a name or address, perhaps with a port (RFC 9112 section 3.2).
 
-    Raises BadHost for None too: an HTTP/1.1 request must have one, and nothing can be routed
-    without.
+    Raises BadHost, for None too: without a host nothing can be routed.
     """
     if value is None:
         raise BadHost("there is no Host header")
