@@ -55,11 +55,13 @@ def _about_proxy(text: str) -> str:
     """Say what is wrong with an entry of `trusted_proxies`, or nothing."""
     if text == "unix":
         return ""
+    if "%" in text:
+        return "must be an address or a network without a zone"
     try:
         ip_address(text)
     except ValueError:
         return _about_network(text)
-    return "must be without a zone" if "%" in text else ""
+    return ""
 
 
 def _about_network(text: str) -> str:

@@ -163,10 +163,15 @@ def _is_as_strict(one: RouteConfig, two: RouteConfig) -> bool:
         _is_narrower(asked.roles, wanted.roles)
         and _is_narrower(asked.email_domains, wanted.email_domains)
         and all(
-            path in asked.claims and set(asked.claims[path]) <= set(values)
+            path in asked.claims and _values(asked.claims[path]) <= _values(values)
             for path, values in wanted.claims.items()
         )
     )
+
+
+def _values(values: tuple[object, ...]) -> set[tuple[bool, object]]:
+    # To Python True is 1; to a token it is not.
+    return {(isinstance(value, bool), value) for value in values}
 
 
 def _is_narrower(one: tuple[str, ...], two: tuple[str, ...]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.config.keys import ALGORITHMS, Key, KeyType
+from proxy.config.keys import ALGORITHMS, Key
 from proxy.config.problems import Loc, did_you_mean
 from proxy.config.weak import weak_key, weakness
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.config.problems import Report
 
 _CHUNK: Final = re.compile(r"\.[0-9]+")
+_ENCRYPTION_BYTES: Final = (32, 64)
 _ALLOW: Final = "allow_weak_secret: true lets it pass, for development"
 
 
@@ -53,28 +54,29 @@ def _check_principal(session: SessionConfig, loc: Loc, report: Report) -> None:
 
 
 def _check_jwt(jwt: JwtOptions, session: SessionConfig, loc: Loc, report: Report) -> None:
-    for position, name in enumerate(jwt.algorithms):
+    names = jwt.algorithms
+    for position, name in enumerate(names):
         if name not in ALGORITHMS:
-            known = did_you_mean(name, ALGORITHMS)
-            message = f"must be one of {', '.join(ALGORITHMS)}{known}"
+            message = f"must be one of {', '.join(ALGORITHMS)}{did_you_mean(name, ALGORITHMS)}"
             report.add((*loc, "algorithms", position), message)
             return
-    types = {ALGORITHMS[name] for name in jwt.algorithms}
+    types = {ALGORITHMS[name] for name in names}
     if "oct" in types and len(types) > 1:
         # A public key taken for an HMAC secret is the oldest trick against JWTs.
         message = "HS* needs a shared key and the others a public one, so they cannot be mixed"
         report.add((*loc, "algorithms"), message)
         return
-    signing = _read(jwt.signing_key, (*loc, "signing_key"), session, report)
-    verification = _read(jwt.verification_key, (*loc, "verification_key"), session, report)
-    encryption = _read(jwt.encryption_key, (*loc, "encryption_key"), session, report)
     _check_algorithms_have_keys(jwt, session, loc, report)
-    for key, field in ((signing, "signing_key"), (verification, "verification_key")):
-        if key is not None and types and not _fits(key, types):
-            wanted = "a JWK of kty oct" if "oct" in types else f"a key for {jwt.algorithms[0]}"
-            report.add((*loc, field), f"the algorithms of this session need {wanted}")
-    if encryption is not None and encryption.type != "oct":
-        report.add((*loc, "encryption_key"), "must be a JWK of kty oct")
+    for field in ("signing_key", "verification_key"):
+        key = _read(getattr(jwt, field), (*loc, field), session, report)
+        unfit = [name for name in names if key is not None and not key.goes_with(name)]
+        if unfit:
+            wanted = "; it needs a JWK of kty oct" if "oct" in types else ""
+            report.add((*loc, field), f"{unfit[0]} does not go with this key{wanted}")
+    encryption = _read(jwt.encryption_key, (*loc, "encryption_key"), session, report)
+    if encryption is not None and len(encryption.octets) not in _ENCRYPTION_BYTES:
+        message = "must be a JWK of kty oct with 32 bytes (A256GCM) or 64 (A256CBC-HS512)"
+        report.add((*loc, "encryption_key"), message)
 
 
 def _check_algorithms_have_keys(
@@ -105,7 +107,3 @@ def _read(text: SecretStr | None, loc: Loc, session: SessionConfig, report: Repo
     if reason and not session.allow_weak_secret:
         report.add(loc, f"this key is weak: {reason} ({_ALLOW})")
     return key
-
-
-def _fits(key: Key, types: set[KeyType]) -> bool:
-    return types <= {key.type} or (key.type == "PEM" and "oct" not in types)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
+from proxy.config.fields import Section
 from proxy.config.load_yaml import (
     MappingNode,
     Node,
@@ -145,9 +147,14 @@ def holds_secret(loc: Loc, raw: str) -> bool:
 
 def _is_known_of_session(names: list[str]) -> bool:
     """Say whether these keys are a session's, as opposed to a slip that may hold its secret."""
-    if not names or names[0] not in SessionConfig.model_fields:
+    if not names or not _is_like(names[0], SessionConfig):
         return False
-    return names[0] != "jwt" or len(names) < 2 or names[1] in JwtOptions.model_fields
+    return names[0] != "jwt" or len(names) < 2 or _is_like(names[1], JwtOptions)
+
+
+def _is_like(name: str, section: type[Section]) -> bool:
+    """Say whether the name is one of the section's keys, or nearly."""
+    return bool(get_close_matches(name, section.model_fields, 1, 0.75))
 
 
 def _covered(node: Node, loc: Loc, seen: set[tuple[int, bool]]) -> Iterator[Span]:

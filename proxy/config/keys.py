@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from dataclasses import dataclass, field
@@ -31,12 +30,25 @@ ALGORITHMS: Final[dict[str, KeyType]] = {
 """Signature algorithm (RFC 7518 section 3.1, RFC 8037) -> the type of its key."""
 
 
+_CURVES: Final = {
+    "P-256": "ES256",
+    "P-384": "ES384",
+    "P-521": "ES512",
+    "Ed25519": "EdDSA",
+    "Ed448": "EdDSA",
+}
+# RFC 7515 section 2: without padding.
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
 @dataclass(frozen=True)
 class Key:
     """A key's type; `octets` is a symmetric key itself. PEM may be of any type but symmetric."""
 
     type: KeyType
     octets: bytes = field(default=b"", repr=False)
+    curve_algorithm: str | None = None
+    """The one algorithm that goes with the curve of an EC or OKP JWK."""
 
     @classmethod
     def read(cls, text: str) -> Key:
@@ -54,19 +66,33 @@ class Key:
             raise ValueError("must be a JWK as JSON text, or PEM")
         return _of_jwk(jwk)
 
+    def goes_with(self, algorithm: str) -> bool:
+        """Say whether a token may be signed with this key and algorithm, as far as one can see."""
+        kind = ALGORITHMS[algorithm]
+        if self.type == "PEM":
+            return kind != "oct"
+        return kind == self.type and self.curve_algorithm in (None, algorithm)
+
 
 def _of_jwk(jwk: dict[str, Any]) -> Key:
     kind = jwk.get("kty")
-    if kind == "RSA" or kind == "EC" or kind == "OKP":
-        return Key(kind)
-    if kind != "oct" or not isinstance(jwk.get("k"), str):
+    if kind == "RSA":
+        return Key("RSA")
+    if kind == "EC" or kind == "OKP":
+        curve = _CURVES.get(str(jwk.get("crv")))
+        if curve is None:
+            raise ValueError(f"must be a JWK whose crv is one of {', '.join(_CURVES)}")
+        return Key(kind, curve_algorithm=curve)
+    octets = jwk.get("k")
+    if kind != "oct" or not isinstance(octets, str):
         raise ValueError("must be a JWK with kty RSA, EC, OKP or oct, and with its key in it")
+    return Key("oct", _decoded(octets))
+
+
+def _decoded(text: str) -> bytes:
     try:
-        octets = base64.b64decode(_padded(jwk["k"]), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        if not _BASE64URL.fullmatch(text):
+            raise ValueError
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
         raise ValueError("the k of this JWK is not base64url") from None
-    return Key("oct", octets)
-
-
-def _padded(text: str) -> str:
-    return text + "=" * (-len(text) % 4)

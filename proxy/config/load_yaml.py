@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from yaml.composer import Composer
-from yaml.error import MarkedYAMLError
+from yaml.error import Mark, MarkedYAMLError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.parser import Parser
 from yaml.reader import Reader, ReaderError
@@ -121,7 +121,6 @@ _AT_THE_PROBLEM: Final = {
     ),
     "sequence entries are not allowed here": "a list entry is not allowed here",
     "but found another document": "only one document is read; take out what follows ---",
-    "found duplicate anchor": "an anchor of this name is there already",
     "found unknown escape character": (
         "a backslash in double quotes begins an escape, and this is none; use single quotes"
     ),
@@ -146,8 +145,9 @@ def _unparsable(text: str, error: MarkedYAMLError) -> SyntaxProblem:
         return SyntaxProblem(0, 0, "the file is not YAML")
     for start, message in _AT_THE_BEGINNING.items():
         if problem.startswith(start):
-            hint = _about_braces(lines_of(text)[begin.line]) if "expected ','" in start else ""
-            return SyntaxProblem(begin.line + 1, begin.column + 1, message + hint)
+            if "expected ','" in start:
+                message += _about_braces(text, begin, mark)
+            return SyntaxProblem(begin.line + 1, begin.column + 1, message)
     for start, message in _AT_THE_PROBLEM.items():
         if problem.startswith(start):
             return SyntaxProblem(mark.line + 1, mark.column + 1, message)
@@ -161,9 +161,13 @@ def _char_at(text: str, line: int, column: int) -> str:
     return lines[line][column : column + 1] if line < len(lines) else ""
 
 
-def _about_braces(line: str) -> str:
-    hint = '; inside [...] and {...} a variable needs quotes, as in "${VAR}"'
-    return hint if "${" in line else ""
+def _about_braces(text: str, begin: Mark, mark: Mark) -> str:
+    """Say what is usually wrong, if it is that: characters that mean something only in braces."""
+    if "${" in lines_of(text)[begin.line]:
+        return '; inside [...] and {...} a variable needs quotes, as in "${VAR}"'
+    if _char_at(text, mark.line, mark.column) == "?":
+        return "; inside [...] and {...} a value with ? in it needs quotes"
+    return ""
 
 
 def _about_character(char: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from proxy.config.fields import Section
-from proxy.config.model import Config
+from proxy.config.model import Config, RouteLimits
 from proxy.config.shape import keys_of, section_inside
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -62,6 +62,8 @@ def _write_defaults(schema: dict[str, Any], section: type[Section]) -> None:
     for key, info in keys_of(section).items():
         below = schema["properties"][key]
         below.pop("default", None)
+        if section is RouteLimits:
+            continue  # What a route leaves out is as at the top level.
         value = dumped.get(key)
         has_value = not info.is_required() and value not in (None, [], {})
         if has_value and section_inside(info.annotation) is None:

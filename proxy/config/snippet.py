@@ -16,7 +16,7 @@ COVER: Final = "***"
 _WIDTH: Final = 100
 _USER_OF_URL: Final = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")
 _SECRET_KEY: Final = re.compile(r"secret|token|passw|credential|(?:^|_)key$|apikey", re.IGNORECASE)
-_NOT_SECRET: Final = frozenset({"allow_weak_secret", "key"})
+_NOT_SECRET: Final = frozenset({"allow_weak_secret", "encryption", "key"})
 _SECRET_KEYS: Final = ("secret", "admin_token", "signing_key", "verification_key", "encryption_key")
 # Where the text could not be parsed there are no values: what follows such a key is covered whole.
 _KEY_IN_TEXT: Final = re.compile(r"([\w-]+)[\"']?\s*:\s")
@@ -79,17 +79,14 @@ def snippet(lines: Sequence[str], spans: Iterable[Span], line: int, column: int)
 
 def _cover(text: str, spans: Iterable[Span], line: int, caret: int) -> tuple[str, int]:
     """Cover the spans in the line and say where the caret's column went."""
-    pieces = []
+    pieces = [match.span() for match in _USER_OF_URL.finditer(text)]
     for span in spans:
         if span.line <= line <= span.end_line:
             start = span.column if line == span.line else _indent(text)
             end = span.end_column if line == span.end_line else len(text)
             pieces.append((start, end))
-    pieces += [match.span() for match in _USER_OF_URL.finditer(text)]
     # From right to left, so that columns further left stay what they are.
-    for start, end in sorted(set(pieces), reverse=True):
-        if end <= start:
-            continue
+    for start, end in reversed(_joined(pieces)):
         text = text[:start] + COVER + text[end:]
         if caret >= end:
             caret += len(COVER) - (end - start)
@@ -98,11 +95,27 @@ def _cover(text: str, spans: Iterable[Span], line: int, caret: int) -> tuple[str
     return text, caret
 
 
+def _joined(pieces: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the pieces from left to right, those that overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(pieces):
+        if end <= start:
+            continue
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def _crop(text: str, caret: int) -> tuple[str, int]:
-    stripped = text.lstrip(" ")
-    caret = max(0, min(caret - (len(text) - len(stripped)), len(stripped)))
-    if len(stripped) <= _WIDTH:
-        return stripped.rstrip(), caret
-    start = max(0, caret - _WIDTH // 2)
-    cut = stripped[start : start + _WIDTH]
-    return f"...{cut}...", caret - start + 3
+    """Leave out the indentation, and what is far from the caret on a long line."""
+    indent = len(text) - len(text.lstrip(" "))
+    text = text.strip(" ")
+    caret = max(0, min(caret - indent, len(text)))
+    if len(text) <= _WIDTH:
+        return text, caret
+    start = max(0, min(caret - _WIDTH // 2, len(text) - _WIDTH))
+    before = "..." if start else ""
+    after = "..." if start + _WIDTH < len(text) else ""
+    return before + text[start : start + _WIDTH] + after, caret - start + len(before)

@@ -107,6 +107,8 @@ class Tree:
         if not filled.text and filled.variables:
             return self._emptied(node, loc, filled)
         value = typed(filled.text) if node.tag == PLAIN else filled.text
+        if value is None and filled.variables:
+            return filled.text  # What a variable holds may be called null.
         if value is None:
             self._complain(node, loc, "there is no value here; give it one, or take the key out")
         return value

@@ -19,12 +19,10 @@ NOT_BUILT: Final = frozenset(
 )
 """Keys that the format has and this version does not; what else is not built accepts only `off`."""
 
-_NOT_BUILT_VALUES: Final = {
-    ("workers",): "only one worker",
-    ("sessions", "*", "kind"): "only the kind authjs",
-    ("upstreams", "*", "balance"): "only round_robin",
-}
-_LATER_VALUES: Final = frozenset({"auto", "least_requests", "hash(user)", "hash(ip)"})
+_KINDS: Final = ("sessions", "*", "kind")
+_WORKERS: Final = ("workers",)
+_BALANCE: Final = ("upstreams", "*", "balance")
+_LATER_BALANCE: Final = frozenset({"least_requests", "hash(user)", "hash(ip)"})
 
 _WORDS: Final = {
     "bool_type": "must be true or false",
@@ -117,7 +115,9 @@ def _message(loc: Loc, error: ErrorDetails, document: Document) -> str:
     if kind == "literal_error":
         options = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         hint = did_you_mean(document.shown(loc).strip("'"), options)
-        return f"must be {' or '.join(options)}{hint}"
+        return (
+            f"must be {', '.join(options[:-1])}{' or ' if options[1:] else ''}{options[-1]}{hint}"
+        )
     if kind in ("greater_than_equal", "less_than_equal"):
         word, limit = ("at least", "ge") if kind == "greater_than_equal" else ("at most", "le")
         return f"must be {word} {context[limit]}"
@@ -133,11 +133,12 @@ def _own_words(loc: Loc, message: str, document: Document) -> str:
 
 def _not_built_value(loc: Loc, kind: str, document: Document) -> str:
     """Return what to say about a value that the format has and this version does not."""
-    for pattern, only in _NOT_BUILT_VALUES.items():
-        written = document.shown(loc).strip("'")
-        is_later = written in _LATER_VALUES or (
-            pattern == ("workers",) and kind == "less_than_equal"
-        )
-        if _matches(loc, [pattern]) and is_later:
-            return f"this is not built yet in this version; there is {only}"
-    return ""
+    written = document.shown(loc).strip("'")
+    only = ""
+    if _matches(loc, [_KINDS]):
+        only = "only the kind authjs"
+    elif _matches(loc, [_WORKERS]) and (written == "auto" or kind == "less_than_equal"):
+        only = "only one worker"
+    elif _matches(loc, [_BALANCE]) and written in _LATER_BALANCE:
+        only = "only round_robin"
+    return f"this is not built yet in this version; there is {only}" if only else ""
