@@ -171,8 +171,12 @@ class ClientConnection(web.RequestHandler):
         if self._request_count != count:
             self._head_bytes = 0
             message, payload = self._messages[-1]
-            if not isinstance(message, RawRequestMessage) and not self._body.is_eof():
-                self._body.set_exception(BadRequest("the body's framing is broken"))
+            if not isinstance(message, RawRequestMessage):
+                # Taken out in _next, where it is told from a request by its type.
+                error: Any = _as_proxy_error(message, data)
+                self._messages[-1] = (error, payload)
+                if not self._body.is_eof():
+                    self._body.set_exception(BadRequest("the body's framing is broken"))
             self._body = payload
         elif data and self._body.is_eof():
             self._part_of_head(data)
@@ -228,7 +232,7 @@ class ClientConnection(web.RequestHandler):
                     keep = await gateway.handle(self, head, payload)
                 else:
                     self._discarding, keep = True, False
-                    await gateway.refuse(self, _as_proxy_error(message))
+                    await gateway.refuse(self, message)
                 self.busy = False
                 if not keep:
                     break
@@ -371,14 +375,25 @@ class ClientConnection(web.RequestHandler):
             self.force_close()
 
 
-def _as_proxy_error(message: Any) -> ProxyError:
-    """Return what a queued message that is no request says: an error of ours, or aiohttp's of its
-    parser.
+_PROXY_PROTOCOL: Final = "the PROXY protocol, which this listener does not speak"
+_NOT_HTTP: Final = {
+    b"PROXY ": _PROXY_PROTOCOL,
+    b"\r\n\r\n\0\r\nQUIT\n": _PROXY_PROTOCOL,
+    b"\x16\x03": "a TLS handshake on a listener without TLS (listen.tls)",
+    b"PRI * HTTP/2": "HTTP/2 without an upgrade; HTTP/1.1 is what is served",
+}
+"""How what is not HTTP/1 begins, and what to tell the operator."""
 
-    The parser's text quotes the request, so only the kind of error is kept.
+
+def _as_proxy_error(message: Any, data: bytes) -> ProxyError:
+    """Return what a queued message that is no request says: an error of ours, or aiohttp's of its
+    parser, which failed at `data`. The parser's text quotes the request, so only its kind is kept.
     """
     if isinstance(message, ProxyError):
         return message
+    for beginning, what in _NOT_HTTP.items():
+        if data.startswith(beginning):
+            return BadRequest(what)
     error = message.exc
     if isinstance(error, BadHttpMethod):
         return MethodUnknown("the method is not known")

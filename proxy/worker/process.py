@@ -41,6 +41,8 @@ _log = logging.getLogger("gatelodge.worker")
 
 _TICK: Final = 0.1
 """Seconds between two flushes of the access log, and between two looks at what still drains."""
+_LAST_TURNS: Final = 5
+"""Turns of the loop that the end of a connection takes: abort, connection_lost, the task's end."""
 _GC_THRESHOLD: Final = 20_000
 """Objects made, less those freed, before the collector looks at the youngest generation."""
 _JITTER: Final = 2.0
@@ -149,7 +151,7 @@ class Worker:
         self._deadlines.stop()
         # Connections that were aborted end at the loop's next turn, and with them their tasks and
         # log lines.
-        while self._clients.clients:
+        for _ in range(_LAST_TURNS):
             await asyncio.sleep(0)
         if self._access is not None:
             self._access.flush()
