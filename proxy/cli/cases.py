@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.cli.request import Request, Url, cookie_header
+from proxy.cli.request import Request, Url, cookie_header, parse_header
 from proxy.cli.trial import Trial, attempt
 from proxy.core.decision import Permit, Reply
 from proxy.core.identity import Principal
@@ -25,7 +25,11 @@ async def run_case(
     """Return how the test fails, or None. `resolve` judges what the test's own cookies hold."""
     if case.as_ is not None:
         resolve = _knows(case.as_)
-    trial = await attempt(rules, _request(rules, case).head(config), resolve, now)
+    try:
+        request = _request(rules, case)
+    except ValueError as error:
+        return f"{_name(case)}: cannot be sent: {error}"
+    trial = await attempt(rules, request.head(config), resolve, now)
     if _holds(case.expect, trial):
         return None
     return f"{_name(case)}: expected {_wanted(case.expect)}, got {_got(trial)}"
@@ -44,17 +48,17 @@ def _knows(user: AsUser) -> Resolve:
 def _request(rules: Rules, case: TestCase) -> Request:
     """Return the test's request; where somebody is signed in, every session's cookie is there.
 
-    Of a session's names the first is taken, which counts over http and over https.
+    Of a session's names the first is taken, which counts over http and over https. Raises
+    ValueError for a header that no HTTP parser lets through.
     """
     cookies = dict(case.cookies)
     if case.as_ is not None:
         for rule in rules.sessions.values():
             if not any(name in cookies for name in rule.cookie_names):
                 cookies[rule.cookie_names[0]] = _TOKEN
-    headers = list(case.headers.items())
-    if cookies:
-        headers.append(cookie_header(cookies))
-    return Request(case.method, Url.parse(case.target), headers)
+    headers = [*case.headers.items(), *([cookie_header(cookies)] if cookies else [])]
+    sent = [parse_header(f"{name}: {value}") for name, value in headers]
+    return Request(case.method, Url.parse(case.target), sent)
 
 
 def _holds(expect: Expect, trial: Trial) -> bool:

@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where the connection comes from: an IP address or unix (default: 127.0.0.1)",
     )
-    parser.add_argument("--at", type=float, metavar="UNIX", help="the time (default: now)")
+    parser.add_argument("--at", type=_unix, metavar="UNIX", help="the time (default: now)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _explain(config: Config, request: Request, now: float) -> dict[str, Any]:
     import asyncio
 
-    from proxy.cli.steps import explanation
+    from proxy.cli.steps import explanation, readable
     from proxy.cli.trial import attempt
     from proxy.core.rules import compile_rules
     from proxy.session.resolver import Resolver
@@ -73,7 +73,7 @@ def _explain(config: Config, request: Request, now: float) -> dict[str, Any]:
     head = request.head(config)
     if head.target == config.health_path:
         return {
-            "request": {"method": head.method, "target": head.target},
+            "request": {"method": head.method, "target": readable(head.target)},
             "outcome": {"verdict": ANSWERED, "status": 200, "headers": [], "by": "health_path"},
         }
     rules = compile_rules(config)
@@ -96,7 +96,7 @@ def _notes(asked: str, seen: str) -> list[str]:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    from proxy.cli.request import PEER, Request, Url, parse_header
+    from proxy.cli.request import PEER, Request, Url, parse_header, parse_method, parse_peer
 
     try:
         url = Url.parse(args.url)
@@ -105,6 +105,19 @@ def _request(args: argparse.Namespace) -> Request:
             headers.append(parse_header(f"Cookie: {'; '.join(args.cookie)}"))
         if args.bearer is not None:
             headers.append(parse_header(f"Authorization: Bearer {args.bearer}"))
+        method = parse_method(args.method)
+        peer = PEER if args.peer is None else parse_peer(args.peer)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return Request(args.method.upper(), url, headers, args.peer or PEER)
+    return Request(method, url, headers, peer)
+
+
+def _unix(text: str) -> float:
+    # Beyond the year 9999 nothing can be printed.
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 253_402_300_800:
+        raise argparse.ArgumentTypeError("must be seconds since 1970")
+    return seconds

@@ -10,6 +10,7 @@ from proxy.cli.output import pairs
 Step = dict[str, Any]
 
 _WIDTH: Final = 88
+_LONG: Final = 3650 * 86400.0
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -23,7 +24,17 @@ def prose(steps: Step, now: float) -> str:
     if steps.get("head"):
         blocks.append("\n".join(f"  {line}" for line in steps["head"]))
     blocks += [_wrapped(f"Note: {note}") for note in steps.get("notes", ())]
-    return "\n\n".join(blocks)
+    return printable("\n\n".join(blocks))
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters escaped: a user's own name may hold some.
+
+    A terminal would obey them (ECMA-48), and users choose their names.
+    """
+    return "".join(
+        char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text
+    )
 
 
 def _items(steps: Step, now: float) -> list[tuple[str, str]]:
@@ -93,6 +104,8 @@ def _session(session: Step, now: float) -> str:
 def _expiry(expires: float | None, now: float) -> str:
     if expires is None:
         return "without an end"
+    if expires - now > _LONG:
+        return "ends in more than ten years"
     left = int(expires - now)
     if left <= 0:
         return "expired, but within the tolerance"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.head import RequestHead
@@ -53,9 +54,16 @@ class Request:
 
     def head(self, config: Config) -> RequestHead:
         """Return the head as it would arrive at a gateway with this configuration."""
-        fields = [(name.encode(), value.encode()) for name, value in self.headers]
+        # What the terminal sent and is no UTF-8 arrives as the bytes that it is (PEP 383).
+        fields = [
+            (name.encode(), value.encode("utf-8", "surrogateescape"))
+            for name, value in self.headers
+        ]
         if not any(name.lower() == b"host" for name, _ in fields):
-            fields.insert(0, (b"Host", (self.url.host or usual_host(config)).encode()))
+            fields.insert(
+                0,
+                (b"Host", (self.url.host or usual_host(config)).encode("utf-8", "surrogateescape")),
+            )
         return RequestHead(
             self.method,
             self.url.target,
@@ -75,6 +83,18 @@ def parse_header(text: str) -> tuple[str, str]:
     if name.lower() == "content-length" and not (value.isascii() and value.isdigit()):
         raise ValueError("Content-Length is a number")
     return name, value
+
+
+def parse_method(text: str) -> str:
+    """Return a method in capitals. Raises ValueError for what no HTTP parser takes for one."""
+    if not (text.isascii() and text.isalpha()):
+        raise ValueError("a method is a word such as GET")
+    return text.upper()
+
+
+def parse_peer(text: str) -> str:
+    """Return the address of a peer. Raises ValueError unless it is an IP address or `unix`."""
+    return text if text == "unix" else str(ip_address(text))
 
 
 def cookie_header(cookies: Mapping[str, str]) -> tuple[str, str]:

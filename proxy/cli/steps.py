@@ -36,7 +36,11 @@ def explanation(config: Config, rules: Rules, trial: Trial) -> Step:
     x = trial.x
     route = None if x.route is None else config_of(config, x.route)
     return {
-        "request": {"method": x.head.method, "target": x.head.target, **_target(x.head)},
+        "request": {
+            "method": x.head.method,
+            "target": readable(x.head.target),
+            **_target(x.head),
+        },
         "client": {
             "address": x.client.address,
             "scheme": x.client.scheme,
@@ -50,6 +54,11 @@ def explanation(config: Config, rules: Rules, trial: Trial) -> Step:
         "head": _head(config, rules, trial),
         "outcome": _outcome(trial),
     }
+
+
+def readable(target: str) -> str:
+    """Return a request target with the bytes escaped that are no UTF-8."""
+    return target.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def config_of(config: Config, route: Route) -> RouteConfig:
@@ -149,7 +158,8 @@ def _session(rules: Rules, trial: Trial) -> tuple[Credential | None, Step]:
 def _policy(route: RouteConfig, trial: Trial) -> Step:
     met: bool | None = None
     if isinstance(trial.outcome, Permit):
-        met = True
+        # A preflight that is left to the upstream passes without a look at the policy.
+        met = None if is_preflight(trial.x.head) else True
     elif isinstance(trial.outcome, Forbidden) and not isinstance(trial.outcome, OriginRefused):
         met = False
     return {"auth": route.auth, "require": requirements(route), "met": met}

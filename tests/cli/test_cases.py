@@ -47,6 +47,7 @@ TRUE: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "a cookie that is one": ("GET /x", 200, {"cookies": {COOKIE: token()}}),
     "another cookie": ("GET /x", 200, {"as": {}, "cookies": {"theme": "dark"}}),
     "a session cookie of its own": ("GET /x", 200, {"as": {}, "cookies": {COOKIE: "mine"}}),
+    "a broken one of its own": ("GET /x", 401, {"as": {}, "cookies": {COOKIE: "100%"}}),
     "bad path": ("GET /a/../b", 400, {}),
 }  # fmt: skip
 
@@ -102,6 +103,13 @@ async def test_what_is_not_so_is_told(case: tuple[str, Any, dict[str, Any]], mes
     told = await failure(request_, expect, **more)
     assert told is not None
     assert told.startswith(message)
+
+
+@pytest.mark.parametrize("value", ["-1", "1\r\nX: y"])
+async def test_a_header_that_cannot_be_sent_fails_the_test(value: str) -> None:
+    told = await failure("GET /x", 200, headers={"Content-Length": value})
+    assert told is not None
+    assert told.startswith("GET /x: cannot be sent: ")
 
 
 async def test_cookies_of_a_test_are_not_in_its_failure() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from proxy.cli.certificates import certificate_problems
 from proxy.config.load import loads
 from tests.cli import certificates
 from tests.cli.certificates import Pair
+
+ROOT = Path(__file__).parents[2]
 
 
 def found(listen: str, upstream: str) -> list[tuple[object, str]]:
@@ -61,11 +66,34 @@ def test_roots_that_are_none_are_found(one: Pair) -> None:
     assert message.startswith("these files cannot be used: ")
 
 
-def test_an_encrypted_key_is_found_without_asking_for_its_password(tmp_path: Path) -> None:
+ON_A_TERMINAL = """\
+import os, sys
+os.login_tty(int(sys.argv[1]))
+from proxy.cli import main
+sys.exit(main(["check", "-c", sys.argv[2]]))
+"""
+
+
+def test_an_encrypted_key_is_found_and_its_password_not_asked_for(tmp_path: Path) -> None:
     pair = certificates.make(tmp_path, "locked", password="secret")
-    [(loc, message)] = found(f"{{cert: {pair.cert}, key: {pair.key}}}", "{}")
-    assert loc == ("listen", "tls")
-    assert "secret" not in message
+    (tmp_path / "x.yaml").write_text(
+        f"listen: {{address: '127.0.0.1:0', tls: {{cert: {pair.cert}, key: {pair.key}}}}}\n"
+        "upstreams: {a: {endpoints: ['http://127.0.0.1:1']}}\n"
+        "routes: [{path: /**, upstream: a, auth: public}]\n",
+        encoding="utf-8",
+    )
+    terminal, ours = os.openpty()
+    # Whoever asks gets this for an answer.
+    os.write(terminal, b"wrong\n")
+    command = [sys.executable, "-c", ON_A_TERMINAL, str(ours), str(tmp_path / "x.yaml")]
+    code = subprocess.run(command, cwd=ROOT, pass_fds=[ours], check=False).returncode
+    said = os.read(terminal, 10_000).decode()
+    os.close(ours)
+    os.close(terminal)
+    assert code == 1
+    assert "these files cannot be used" in said
+    assert "pass phrase" not in said
+    assert "secret" not in said
 
 
 def test_a_file_that_has_gone_is_found(one: Pair) -> None:

@@ -110,12 +110,42 @@ def test_https_that_the_gateway_cannot_know_of_is_noted(explain: Explain) -> Non
         ["GET", "/x", "--cookie", "a\r\nb"],
         ["GET", "/x", "--at", "noon"],
         ["GET", "/x", "-H", "Content-Length: -1"],
+        ["G T", "/x"],
+        ["GÉT", "/x"],
+        ["GET", "/x", "--peer", "nobody"],
     ],
 )
 def test_what_has_no_meaning_is_a_usage_error(explain: Explain, words: list[str]) -> None:
     said = explain(*words)
     assert (said.code, said.out) == (2, "")
     assert said.err
+
+
+@pytest.mark.parametrize("at", ["nan", "inf", "-1", "1e300"])
+def test_what_is_no_time_is_a_usage_error(gatelodge: Gatelodge, at: str) -> None:
+    assert gatelodge("explain", "GET", "/x", "--at", at).code == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_bytes_that_are_no_text_arrive_and_are_escaped(explain: Explain, more: list[str]) -> None:
+    """An argument with the byte 0xFF reaches us as U+DCFF (PEP 383)."""
+    said = explain("GET", "/public/x", "-H", "X-Odd: a\udcffb", *more)
+    assert said.code == 0
+    assert "X-Odd: a\\xffb" in said.out.replace("\\\\", "\\")
+    said = explain("GET", "/a\udcffb", *more)
+    assert said.code == 1
+    assert "/a\\xffb" in said.out.replace("\\\\", "\\")
+    assert explain("GET", "http://h\udcff/x", *more).code == 1
+
+
+def test_a_name_that_would_command_the_terminal_is_escaped(explain: Explain) -> None:
+    value = token(name="a\x1b[2Jb\u202ec")
+    said = explain("GET", "/x", "--cookie", f"{COOKIE}={value}")
+    assert "name a\\x1b[2Jb\\u202ec" in said.out
+
+
+def test_a_peer_may_be_a_unix_socket(explain: Explain) -> None:
+    assert "unix, http, directly" in explain("GET", "/x", "--peer", "unix").out
 
 
 def test_without_a_time_it_is_now(gatelodge: Gatelodge, tmp_path: Path) -> None:

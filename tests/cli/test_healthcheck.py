@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,19 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
 
 
 class Listener:
-    """Answers one connection with `answer` and remembers what it was asked."""
+    """Answers one connection with `answer` and remembers what it was asked.
 
-    def __init__(self, listening: socket.socket, answer: bytes, *, hang: bool = False) -> None:
+    `pause` is what it takes between two bytes, in seconds; `hang` leaves the connection open.
+    """
+
+    def __init__(
+        self, listening: socket.socket, answer: bytes, *, hang: bool = False, pause: float = 0.0
+    ) -> None:
         self.asked = b""
         self._listening = listening
         self._answer = answer
         self._hang = hang
+        self._pause = pause
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -36,6 +43,7 @@ class Listener:
             with contextlib.suppress(ConnectionError):
                 for byte in self._answer:
                     connection.sendall(bytes([byte]))
+                    self._released.wait(self._pause)
             if self._hang:
                 self._released.wait(30)
 
@@ -53,8 +61,8 @@ def listen() -> Iterator[Listen]:
     """Return what starts a listener; all of them are closed at the end."""
     started = []
 
-    def start(listening: socket.socket, answer: bytes, *, hang: bool = False) -> Listener:
-        listener = Listener(listening, answer, hang=hang)
+    def start(listening: socket.socket, answer: bytes, **options: Any) -> Listener:
+        listener = Listener(listening, answer, **options)
         started.append(listener)
         return listener
 
@@ -137,12 +145,16 @@ def test_nobody_there_is_one_line_and_1(gatelodge: Gatelodge, tmp_path: Path) ->
         assert said.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 "], ids=["silent", "slow"])
+@pytest.mark.parametrize(
+    ("answer", "pause"),
+    [(b"", 0.0), (b"HTTP/1.1 ", 0.0), (b"HTTP/1.1 200 " + b"k" * 50 + b"\r\n", 0.02)],
+    ids=["silent", "begun", "dripping"],
+)
 def test_an_answer_that_does_not_come_in_time_is_1(
-    gatelodge: Gatelodge, listen: Listen, answer: bytes
+    gatelodge: Gatelodge, listen: Listen, answer: bytes, pause: float
 ) -> None:
     listening, port = tcp()
-    listen(listening, answer, hang=True)
+    listen(listening, answer, hang=True, pause=pause)
     said = gatelodge("healthcheck", "--admin", f"127.0.0.1:{port}", "--timeout", "0.05")
     assert said.code == 1
     assert said.err == f"gatelodge healthcheck: no answer from 127.0.0.1:{port} within 0.05 s\n"

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.cli.request import Request, Url, cookie_header, parse_header, usual_host
-from proxy.config.model import Config
+from proxy.cli.request import (
+    Request,
+    Url,
+    cookie_header,
+    parse_header,
+    parse_method,
+    parse_peer,
+    usual_host,
+)
+from proxy.config.model import Config, Listen
 from tests.cli.example import loaded
 
 
@@ -67,6 +75,27 @@ def test_what_no_parser_lets_through_is_refused(text: str) -> None:
         parse_header(text)
 
 
+@pytest.mark.parametrize(("text", "method"), [("get", "GET"), ("Post", "POST"), ("BREW", "BREW")])
+def test_a_method_is_in_capitals(text: str, method: str) -> None:
+    assert parse_method(text) == method
+
+
+@pytest.mark.parametrize("text", ["", "G T", "GÉT", "G\n", "1"])
+def test_what_is_no_method_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a method is"):
+        parse_method(text)
+
+
+def test_a_peer_is_an_address_or_unix() -> None:
+    assert [parse_peer(text) for text in ("unix", "10.0.0.1", "0:0::1")] == [
+        "unix",
+        "10.0.0.1",
+        "::1",
+    ]
+    with pytest.raises(ValueError, match="nobody"):
+        parse_peer("nobody")
+
+
 def test_cookies_make_one_header() -> None:
     assert cookie_header({"a": "1", "b": "2"}) == ("Cookie", "a=1; b=2")
 
@@ -91,6 +120,14 @@ def test_the_head_is_what_would_arrive() -> None:
     assert (head.method, head.target, head.minor) == ("POST", "/a?b", 1)
     assert head.fields == ((b"Host", b"h:1"), (b"X-Zoe", "ë".encode()))
     assert (head.peer, head.tls) == ("127.0.0.1", False)
+
+
+def test_a_listener_with_tls_is_reached_by_tls() -> None:
+    listen = Listen.model_validate(
+        {"address": "127.0.0.1:0", "tls": {"cert": "c.pem", "key": "k.pem"}}
+    )
+    served = config(None).model_copy(update={"listen": listen})
+    assert Request("GET", Url.parse("/")).head(served).tls is True
 
 
 def test_a_host_header_wins_over_the_url() -> None:

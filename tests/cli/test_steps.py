@@ -161,6 +161,19 @@ def test_a_granted_preflight_tells_its_answer() -> None:
     assert "Access-Control-Allow-Origin: https://app.example.com" in told["outcome"]["headers"]
 
 
+def test_a_preflight_for_the_upstream_meets_no_policy() -> None:
+    told = steps(
+        "/x",
+        ("Origin", "https://app.example.com"),
+        ("Access-Control-Request-Method", "PUT"),
+        method="OPTIONS",
+        text=CONFIG.replace("cors:\n  origins: [https://app.example.com]\n", ""),
+    )
+    assert told["cors"]["enabled"] is False
+    assert told["outcome"]["verdict"] == "forwarded"
+    assert told["policy"]["met"] is None
+
+
 def test_a_browser_that_navigates_is_sent_to_sign_in() -> None:
     told = steps("/page", ("Sec-Fetch-Mode", "navigate"))
     assert told["outcome"]["status"] == 302

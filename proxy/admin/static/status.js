@@ -14,7 +14,7 @@ const isRow = (value) => !isPlain(value) && !Array.isArray(value);
 const words = (key) => key.replaceAll("_", " ");
 
 function list(values) {
-  if (values.every(isPlain)) return document.createTextNode(values.map(String).join(", "));
+  if (values.every(isPlain)) return element("ul", ...values.map((value) => element("li", String(value))));
   const rows = values.map((value) => (isRow(value) ? value : { value }));
   const keys = [...new Set(rows.flatMap(Object.keys))];
   const head = element("tr", ...keys.map((key) => element("th", words(key))));
