@@ -1,4 +1,4 @@
-"""Where attacks take place: one gateway per profile, each before a recording upstream of its own.
+"""Where attacks take place: gateways, each before a recording upstream of its own.
 
 After every attack comes the *fence*: an innocent request through the same gateway. When its answer
 is back, everything that the gateway sent upstream before it has been recorded, since both pass
@@ -26,10 +26,13 @@ from tests.support.gateway import GatewayProcess
 from tests.support.upstream import Recorded, StubUpstream
 
 HASTE: Final = 1 / 20
-"""How much shorter the deadlines of the profile `hasty` are, and the pauses of slow senders."""
+"""How much shorter the deadlines of the gateway `hasty` are, and the pauses of slow senders."""
 
 _PATIENCE: Final = 5.0
 """Seconds for an answer, or for the end of a connection, that does not come."""
+
+_STARTING: Final = 2
+"""Gateways that start at the same time: importing keeps a processor busy."""
 
 _CLOSE: Final = re.compile(rb"\r\nConnection:[^\r\n]*\bclose\b[^\r\n]*\r\n", re.IGNORECASE)
 
@@ -51,9 +54,9 @@ class Place:
         request = f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
         try:
             answer = await exchange(self.gateway.port, request.encode())
-        except (AssertionError, OSError):
+            return answer.status == 200 and bool(answer.json()["target"] == target)
+        except (AssertionError, OSError, ValueError):
             return False
-        return answer.status == 200 and answer.json()["target"] == target
 
     async def outcome(self, answers: Answers, *, closed: bool, asked_to_close: bool) -> Outcome:
         """Put up the fence and return what has come of the attack."""
@@ -80,26 +83,29 @@ def _is_fence(request: Recorded) -> bool:
 
 
 class Arena:
-    """The places by profile; a gateway starts when its first attack comes."""
+    """The places by name of their gateway, which starts when it is first asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._stack = AsyncExitStack()
+        self._starting = asyncio.Semaphore(_STARTING)
         self.places: dict[str, Place] = {}
 
-    async def place(self, profile: str) -> Place:
-        """Return the place for `profile`. Raises GatewayFailed when its gateway does not start."""
-        if profile not in self.places:
+    async def place(self, name: str) -> Place:
+        """Return the place of the gateway `name`. Raises GatewayFailed when it does not start."""
+        if name in self.places:
+            return self.places[name]
+        async with self._starting:
             upstream = await self._stack.enter_async_context(StubUpstream())
             scripts = Scripts(upstream)
-            config = render(profile, upstream.url)
-            gateway = GatewayProcess(config, self._folder, name=profile)
+            gateway = GatewayProcess(render(name, upstream.url), self._folder, name=name)
             await self._stack.enter_async_context(gateway)
-            self.places[profile] = Place(gateway, upstream, scripts, hasty=profile == "hasty")
-        return self.places[profile]
+            self.places[name] = Place(gateway, upstream, scripts, hasty=name == "hasty")
+        return self.places[name]
 
     async def aclose(self) -> None:
-        """Stop everything."""
+        """Stop everything, the gateways all at once."""
+        await asyncio.gather(*(place.gateway.terminate() for place in self.places.values()))
         await self._stack.aclose()
 
 

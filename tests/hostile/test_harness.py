@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.hostile.cases import Case, fill, load, parse_case
 from tests.hostile.checks import ANSWER_CHECKS, UPSTREAM_CHECKS, failures
 from tests.hostile.outcome import Outcome
-from tests.hostile.profiles import NOT_BUILT, NOT_BUILT_CASES, PROFILES, render
+from tests.hostile.profiles import GATEWAYS, NOT_BUILT, PROFILES, gateway_of, render
 from tests.hostile.recipes import PLACES, RECIPES
 from tests.hostile.scripts import take_frame
 from tests.hostile.tokens import TOKENS, resolver, variants_of
@@ -361,15 +362,22 @@ def test_case_of_a_built_profile_can_be_filled_in(case: Case) -> None:
 
 def test_recipes_and_places_are_for_cases_that_exist() -> None:
     ids = {case.id for case in CASES}
-    assert set(RECIPES) | set(PLACES) | set(NOT_BUILT_CASES) <= ids
+    assert set(RECIPES) | set(PLACES) <= ids
     assert set(PLACES.values()) <= set(PROFILES)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_profile_names_its_upstream_and_keeps_the_fence_public(profile: str) -> None:
-    text = render(profile, "http://127.0.0.1:1")
-    assert "http://127.0.0.1:1" in text
-    assert "/public/" in text
+def test_one_gateway_has_the_profile(profile: str) -> None:
+    assert [profile in profiles for profiles in GATEWAYS.values()].count(True) == 1
+    assert profile in GATEWAYS[gateway_of(profile)]
+
+
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_gateway_names_its_upstream_and_keeps_the_fence_public(gateway: str) -> None:
+    config = yaml.safe_load(render(gateway, "http://127.0.0.1:1"))
+    assert config["upstreams"]["api"]["endpoints"] == ["http://127.0.0.1:1"]
+    assert config["routes"][0]["path"] in ("/public/**", "/public/*/endpoint")
+    assert config["routes"][0]["auth"] == "public"
 
 
 def test_every_token_is_distinct() -> None:

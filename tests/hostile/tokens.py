@@ -226,6 +226,10 @@ def _state() -> dict[str, Any]:
     return {"state": "x", "iat": now, "exp": now + 900, "jti": "state"}
 
 
+SENT: Final[set[str]] = set()
+"""Every token that has stood for a placeholder: none of them belongs in a log."""
+
+
 def resolver(variant: str = "") -> Callable[[str], bytes]:
     """Return what a placeholder's name stands for. KeyError for a name without a recipe."""
 
@@ -235,7 +239,9 @@ def resolver(variant: str = "") -> Callable[[str], bytes]:
         if name == "PEER":
             return PEER.encode()
         variants = TOKENS[name]
-        return variants[variant if variant in variants else ""]().encode()
+        token = variants[variant if variant in variants else ""]()
+        SENT.add(token)
+        return token.encode()
 
     return resolve
 

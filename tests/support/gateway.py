@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 _POLL: Final = 0.01
 """Seconds between two looks at the log; a file tells nobody that it has grown."""
-_START: Final = 20.0
+_START: Final = 60.0
 """Seconds for Python, imports and key derivation on a machine with better things to do."""
 
 
