@@ -16,7 +16,6 @@ from proxy.config.fields import (
     AddressText,
     Name,
     NotBuilt,
-    Secret,
     Section,
     Text,
     Texts,
@@ -24,6 +23,7 @@ from proxy.config.fields import (
     off_to_none,
 )
 from proxy.config.routes import Require, RouteConfig, RouteLimits
+from proxy.config.secret import Secret
 from proxy.config.server import Drain, Limits, Listen, ListenTls, LogConfig
 from proxy.config.sessions import (
     CacheConfig,

@@ -106,7 +106,7 @@ class RouteConfig(Section):
     rewrite: Text | None = None
     """The path that the upstream sees: a pattern with the wildcards of `path`, in their order."""
     encoded_slashes: Literal["refuse", "allow"] = "refuse"
-    """Whether %2F and %5C may be in the path."""
+    """Whether %2F may be in the path, as a character of a segment."""
     case_sensitive: Flag = False
     """The upstream tells upper from lower case in paths."""
     strict_slash: Flag = False

@@ -99,11 +99,14 @@ def _replacement(match: re.Match[str], env: Mapping[str, str], filled: Filled) -
         hint = did_you_mean(name, env) or f" (${{{name}:-default}} would give it a default)"
         filled.complaints.append(f"environment variable {name} is not set{hint}")
         return ""
-    if not _is_utf8(value):
+    if not is_utf8(value):
         filled.complaints.append(f"environment variable {name} is not UTF-8")
     return value
 
 
-def _is_utf8(text: str) -> bool:
-    # The environment's bytes are decoded with surrogateescape, so bad ones show as surrogates.
+def is_utf8(text: str) -> bool:
+    """Say whether the text can be written as UTF-8: whether it has no lone surrogates.
+
+    They come from the environment, whose bad bytes Python reads so, and from escapes in YAML.
+    """
     return not any("\ud800" <= char <= "\udfff" for char in text)

@@ -13,13 +13,12 @@ from proxy.config.fields import (
     DurationOrZero,
     Flag,
     OneOrMoreTexts,
-    Secret,
-    Secrets,
     Section,
     SomeTexts,
     Text,
     Token,
 )
+from proxy.config.secret import Secret, Secrets
 
 DEFAULT_IDENTITY: Mapping[str, str] = {
     "X-User-Id": "id",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from proxy.config.load_yaml import PLAIN, MappingNode, Node, ScalarNode, is_tagged
 from proxy.config.problems import Loc
-from proxy.config.scalars import Filled, fill, typed
+from proxy.config.scalars import Filled, fill, is_utf8, typed
 
 # An alias costs a word and may stand for a whole tree. No honest file has this many values.
 _VALUES_MAX: Final = 20_000
@@ -98,6 +98,8 @@ class Tree:
 
     def _scalar(self, node: ScalarNode, loc: Loc) -> Any:
         filled = fill(node.value, self._env)
+        if not is_utf8(node.value):
+            filled.complaints.append("an escape here stands for half a character")
         for message in filled.complaints:
             self._complain(node, loc, message)
         if filled.complaints:

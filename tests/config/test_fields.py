@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from proxy.config import fields
 from proxy.config.units import Address, Endpoint
 
-FILE: dict[str, Any] = {"folder": Path("/etc/gate"), "read": lambda name: f"from {name}"}
+FILE: dict[str, Any] = {"folder": Path("/etc/gate")}
 
 
 def read(kind: Any, value: object, context: dict[str, Any] | None = FILE) -> Any:
@@ -102,34 +102,6 @@ def test_other_values_are_refused(kind: Any, value: object, message: str) -> Non
 )
 def test_code_gives_values_as_they_are(kind: Any, value: object) -> None:
     assert read(kind, value, None) == value
-
-
-@pytest.mark.parametrize(
-    ("value", "secret"),
-    [("hunter2", "hunter2"), ({"file": "x"}, "from x")],
-    ids=["text", "file"],
-)
-def test_a_secret_is_text_or_a_file(value: object, secret: str) -> None:
-    result = read(fields.Secret, value)
-    assert result.get_secret_value() == secret
-    assert secret not in repr(result)
-
-
-@pytest.mark.parametrize(
-    "value", [7, None, [], {}, {"file": ""}, {"file": 7}, {"file": "x", "y": "z"}, {"env": "X"}]
-)
-def test_a_secret_is_nothing_else(value: object) -> None:
-    assert "must be text in quotes" in complaint(fields.Secret, value)
-
-
-def test_a_secret_is_not_read_where_nobody_reads_files() -> None:
-    assert complaint(fields.Secret, {"file": "x"}, {}) == "cannot be read from a file here"
-
-
-def test_a_secret_is_covered_in_json() -> None:
-    adapter = TypeAdapter[Any](fields.Secrets)
-    secrets = adapter.validate_python(["hunter2", "x"], context=FILE)
-    assert adapter.dump_json(secrets) == b'["***","***"]'
 
 
 @pytest.mark.parametrize(

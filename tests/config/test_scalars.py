@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.scalars import fill, typed
+from proxy.config.scalars import fill, is_utf8, typed
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,11 @@ def test_a_variable_that_is_not_set_is_named() -> None:
     assert fill("${AUTH_SECRT}", {"AUTH_SECRET": "x"}).complaints == [
         "environment variable AUTH_SECRT is not set, did you mean 'AUTH_SECRET'?"
     ]
+
+
+def test_lone_surrogates_are_no_utf8() -> None:
+    assert is_utf8("\U0001f600é")
+    assert not is_utf8("x\udcff")
 
 
 def test_a_variable_that_is_not_utf8_is_named() -> None:

@@ -64,6 +64,7 @@ def test_aliases_that_multiply_are_refused() -> None:
         ("$a: b\n", "a dollar sign begins ${VAR} or ${VAR:-default}; write $$ for the sign itself"),
         ("a: !!str b\n", "tags such as !!str are not read here; take it out"),
         ("a: !x [b]\n", "tags such as !!str are not read here; take it out"),
+        ('a: "\\ud83d"\n', "an escape here stands for half a character"),
         ("a:\n", "there is no value here; give it one, or take the key out"),
         ("a: ~\n", "there is no value here; give it one, or take the key out"),
         ("a: [null]\n", "there is no value here; give it one, or take the key out"),
