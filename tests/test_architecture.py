@@ -74,6 +74,7 @@ IMPURE_CALLS = frozenset({"open", "print", "input", ".now", ".utcnow", ".today"}
 DOORS = {
     "aiohttp": [
         "gateway/listener.py",
+        "gateway/unparsed.py",
         "gateway/body.py",
         "worker/process.py",
         "admin/answers.py",

@@ -42,8 +42,16 @@ def load(args: argparse.Namespace) -> Loaded:
     is wrong.
     """
     from proxy.config.load import load as load_file
+    from proxy.config.problems import ConfigError
+    from proxy.core.rules import RuleError, compile_rules
 
     path = find(args.config)
     if path is None:
         raise UsageError(f"there is no ./{DEFAULT}; name a file with -c FILE or {VARIABLE}")
-    return load_file(path, os.environ)
+    loaded = load_file(path, os.environ)
+    try:
+        # Keys and patterns show some faults only when they are used; here they still have a line.
+        compile_rules(loaded.config)
+    except RuleError as error:
+        raise ConfigError([loaded.document.problem(error.loc, error.message)]) from error
+    return loaded

@@ -22,7 +22,7 @@ from proxy.core.routing import Rewrite, Route, RouteTable, route_name
 from proxy.core.session import SessionRule
 
 if TYPE_CHECKING:
-    from proxy.config.model import Config, Limits, RouteConfig
+    from proxy.config.model import Config, Limits, RouteConfig, SessionConfig
     from proxy.core.head import RequestHead
     from proxy.core.session import Credential
 
@@ -57,15 +57,22 @@ class Rules:
         return None
 
 
+class RuleError(ValueError):
+    """A value that only shows its fault when it is used; `loc` is where in the file it stands."""
+
+    def __init__(self, loc: tuple[str | int, ...], message: str) -> None:
+        super().__init__(f"{'.'.join(map(str, loc))}: {message}")
+        self.loc = loc
+        self.message = message
+
+
 def compile_rules(config: Config) -> Rules:
-    """Compile a configuration that `proxy.config.load` has accepted."""
-    sessions = {
-        name: SessionRule.compile(name, session) for name, session in config.sessions.items()
-    }
+    """Compile a configuration that `proxy.config.load` has accepted. Raises RuleError."""
+    sessions = {name: _session(name, session) for name, session in config.sessions.items()}
     owned = _owned_names(config)
     cookies = [cookie for rule in sessions.values() for cookie in rule.cookie_names]
     return Rules(
-        routes=RouteTable([_route(route, config) for route in config.routes]),
+        routes=_routes(config),
         cors=Cors(config.cors),
         proxies=TrustedProxies(config.trusted_proxies, config.trusted_headers),
         sessions=sessions,
@@ -78,6 +85,13 @@ def compile_rules(config: Config) -> Rules:
     )
 
 
+def _session(name: str, config: SessionConfig) -> SessionRule:
+    try:
+        return SessionRule.compile(name, config)
+    except ValueError as error:
+        raise RuleError(("sessions", name), str(error)) from error
+
+
 def _owned_names(config: Config) -> frozenset[bytes]:
     """Return the folded names of every identity header that the configuration sets anywhere."""
     mappings = [config.identity.headers]
@@ -85,6 +99,19 @@ def _owned_names(config: Config) -> frozenset[bytes]:
         upstream.identity.headers for upstream in config.upstreams.values() if upstream.identity
     ]
     return frozenset(name for mapping in mappings for name in IdentityHeaders(mapping).names)
+
+
+def _routes(config: Config) -> RouteTable:
+    routes = []
+    for position, route in enumerate(config.routes):
+        try:
+            routes.append(_route(route, config))
+        except ValueError as error:
+            raise RuleError(("routes", position), str(error)) from error
+    try:
+        return RouteTable(routes)
+    except ValueError as error:
+        raise RuleError(("routes",), str(error)) from error
 
 
 def _route(route: RouteConfig, config: Config) -> Route:

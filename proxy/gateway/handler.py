@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.decision import Permit, decide
 from proxy.core.exchange import CLIENT_GONE, Exchange
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from proxy.telemetry.recorder import Recorder
 
 _log = logging.getLogger("gatelodge.gateway")
+
+_UNTRUSTED: Final = (
+    "a peer that is not trusted sends forwarding headers, which are dropped; if it is your load "
+    "balancer, list its address in trusted_proxies"
+)
 
 
 class Gateway:
@@ -50,6 +55,7 @@ class Gateway:
         """Not ready any more: load balancers are told on `health_path`."""
         self.closing = False
         """Every answer is the last on its connection."""
+        self._warned = False
         self._recorder = recorder
         self._clock = clock
         self._seeds = seeds
@@ -81,6 +87,9 @@ class Gateway:
             return self._refuse(x, Internal("an error that nobody expected"), client, close=True)
         finally:
             self._recorder.end(x, monotonic())
+            if not self._warned and snapshot.rules.proxies.warns(head, x.client):
+                self._warned = True
+                _log.warning(_UNTRUSTED, extra={"peer": head.peer})
 
     async def refuse(self, client: Downstream, error: ProxyError) -> None:
         """Answer what cannot be judged at all: bytes that are no request, or a connection too

@@ -27,7 +27,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMethod, InvalidURLError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -36,14 +35,13 @@ from proxy.core.framing import MAX_FIELDS
 from proxy.core.head import RequestHead
 from proxy.errors import (
     BadRequest,
-    BadTarget,
     HeadTooLarge,
-    MethodUnknown,
     Overloaded,
     ProxyError,
     RequestTimeout,
     TargetTooLong,
 )
+from proxy.gateway.unparsed import as_proxy_error
 from proxy.upstream.deadlines import NEVER
 
 if TYPE_CHECKING:
@@ -54,9 +52,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gatelodge.gateway")
 
 _LINGER: Final = 2.0
-"""Seconds for which a closed connection still takes in what the client had under way, so that
-its end of the connection sees our answer and not a reset (RFC 9112 section 9.6).
-"""
+"""Seconds for which a connection that we close still takes in what the client had under way."""
+_LAST_BYTES: Final = 30.0
+"""Seconds that a client may take for the last bytes of an answer once the connection is closing."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -173,7 +171,7 @@ class ClientConnection(web.RequestHandler):
             message, payload = self._messages[-1]
             if not isinstance(message, RawRequestMessage):
                 # Taken out in _next, where it is told from a request by its type.
-                error: Any = _as_proxy_error(message, data)
+                error: Any = as_proxy_error(message, data)
                 self._messages[-1] = (error, payload)
                 if not self._body.is_eof():
                     self._body.set_exception(BadRequest("the body's framing is broken"))
@@ -334,12 +332,15 @@ class ClientConnection(web.RequestHandler):
         return True
 
     def _close_gently(self) -> None:
-        """Close the connection; while bytes of the client may still be under way, take them in
-        for a moment.
+        """Close the connection once the client has our last bytes.
+
+        While bytes of the client may still be under way they are taken in for a moment, because
+        closing with unread bytes is a reset, which can overtake our answer (RFC 9112 section 9.6).
         """
         transport = self.transport
         if transport is None or transport.is_closing():
             return
+        self.write_deadline = monotonic() + _LAST_BYTES
         if (self._body.is_eof() and not self._discarding) or not transport.can_write_eof():
             transport.close()
             return
@@ -356,15 +357,15 @@ class ClientConnection(web.RequestHandler):
         return min(self.read_deadline, self.write_deadline)
 
     def expire(self) -> None:
-        """A deadline has passed: a late request is answered 408, a client that takes nothing is
-        cut off.
-        """
+        """A deadline has passed: what is late is answered 408; who takes nothing is cut off."""
         write_late = self.write_deadline <= self.read_deadline
-        self.read_deadline = self.write_deadline = NEVER
-        if write_late or self._discarding:
+        self.read_deadline = NEVER
+        if write_late:
             self.abort()
         elif self.tunnel is not None:
             self.tunnel.expire()
+        elif self._discarding:
+            self._end()
         elif self._waiter is None:
             self._body.set_exception(
                 RequestTimeout("the body stood still for too long (body_idle)")
@@ -372,33 +373,11 @@ class ClientConnection(web.RequestHandler):
         elif self._head_bytes:
             self._queue_error(RequestTimeout("the head took too long (header_timeout)"))
         else:
+            self._end()
+
+    def _end(self) -> None:
+        """Close the connection; one on which the client leaves bytes of ours lying is aborted."""
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.abort()
+        else:
             self.force_close()
-
-
-_PROXY_PROTOCOL: Final = "the PROXY protocol, which this listener does not speak"
-_NOT_HTTP: Final = {
-    b"PROXY ": _PROXY_PROTOCOL,
-    b"\r\n\r\n\0\r\nQUIT\n": _PROXY_PROTOCOL,
-    b"\x16\x03": "a TLS handshake on a listener without TLS (listen.tls)",
-    b"PRI * HTTP/2": "HTTP/2 without an upgrade; HTTP/1.1 is what is served",
-}
-"""How what is not HTTP/1 begins, and what to tell the operator."""
-
-
-def _as_proxy_error(message: Any, data: bytes) -> ProxyError:
-    """Return what a queued message that is no request says: an error of ours, or aiohttp's of its
-    parser, which failed at `data`. The parser's text quotes the request, so only its kind is kept.
-    """
-    if isinstance(message, ProxyError):
-        return message
-    for beginning, what in _NOT_HTTP.items():
-        if data.startswith(beginning):
-            return BadRequest(what)
-    error = message.exc
-    if isinstance(error, BadHttpMethod):
-        return MethodUnknown("the method is not known")
-    if isinstance(error, InvalidURLError):
-        return BadTarget("the target is not a URL")
-    if isinstance(error, LineTooLong):
-        return HeadTooLarge("a line of the head is too long")
-    return BadRequest(f"the request is not valid HTTP ({type(error).__name__})")

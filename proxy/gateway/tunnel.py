@@ -7,6 +7,7 @@ between two of them: when the session ends, and when this instance goes away.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -99,6 +100,8 @@ class Tunnel:
         if early:
             self.from_client(early)
         self._moved()
+        if self._upstream.transport is None:
+            self._finish()
         await self._done
 
     def close(self, code: int) -> None:
@@ -107,7 +110,8 @@ class Tunnel:
         """
         self._closing = code
         if self._frames.between and not self._done.done():
-            self._client.write(close_frame(code))
+            with suppress(ConnectionError):
+                self._client.write(close_frame(code))
             self._finish()
 
     def expire(self) -> None:

@@ -51,10 +51,11 @@ class Deadlines:
         self._watched.discard(connection)
 
     def _sweep(self) -> None:
+        # First the next one: an error in one connection must not end the watch over all others.
+        self._handle = self._loop.call_later(self._interval, self._sweep) if self._watched else None
         now = monotonic()
         for connection in [c for c in self._watched if c.deadline <= now]:
             connection.expire()
-        self._handle = self._loop.call_later(self._interval, self._sweep) if self._watched else None
 
     def stop(self) -> None:
         """Sweep no more."""

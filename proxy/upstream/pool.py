@@ -77,5 +77,6 @@ def _tls_context(config: UpstreamConfig) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
+        # Without a password OpenSSL would ask for an encrypted key's on the terminal, and wait.
+        context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
     return context

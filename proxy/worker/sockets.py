@@ -88,5 +88,6 @@ def server_context(tls: ListenTls) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(tls.cert, tls.key)
+    # Without a password OpenSSL would ask for an encrypted key's on the terminal, and wait.
+    context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
     return context

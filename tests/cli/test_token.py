@@ -310,7 +310,7 @@ def test_a_key_that_cannot_be_used_is_told(gatelodge: Gatelodge, tmp_path: Path)
     text = CONFIG.replace("kind: authjs, secret", options, 1)
     (tmp_path / "gatelodge.yaml").write_text(text, encoding="utf-8")
     said = gatelodge(*INSPECT)
-    assert (said.code, said.out) == (2, "")
+    assert (said.code, said.out) == (1, "")
     assert "neither a JWK nor PEM" in said.err
 
 

@@ -1,4 +1,4 @@
-"""Real frameworks from npm, in Node. A machine without Node fails these tests; it does not skip them."""
+"""Real frameworks from npm. A machine without Node fails these tests, it does not skip them."""
 
 from __future__ import annotations
 

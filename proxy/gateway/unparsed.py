@@ -1,0 +1,37 @@
+"""What came from a client and is no request: the error that says so."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aiohttp.http_exceptions import BadHttpMethod, InvalidURLError, LineTooLong
+
+from proxy.errors import BadRequest, BadTarget, HeadTooLarge, MethodUnknown, ProxyError
+
+_PROXY_PROTOCOL: Final = "the PROXY protocol, which this listener does not speak"
+_NOT_HTTP: Final = {
+    b"PROXY ": _PROXY_PROTOCOL,
+    b"\r\n\r\n\0\r\nQUIT\n": _PROXY_PROTOCOL,
+    b"\x16\x03": "a TLS handshake on a listener without TLS (listen.tls)",
+    b"PRI * HTTP/2": "HTTP/2 without an upgrade; HTTP/1.1 is what is served",
+}
+"""How what is not HTTP/1 begins, and what to tell the operator."""
+
+
+def as_proxy_error(message: Any, data: bytes) -> ProxyError:
+    """Return what a queued message that is no request says: an error of ours, or aiohttp's of its
+    parser, which failed at `data`. The parser's text quotes the request, so only its kind is kept.
+    """
+    if isinstance(message, ProxyError):
+        return message
+    for beginning, what in _NOT_HTTP.items():
+        if data.startswith(beginning):
+            return BadRequest(what)
+    error = message.exc
+    if isinstance(error, BadHttpMethod):
+        return MethodUnknown("the method is not known")
+    if isinstance(error, InvalidURLError):
+        return BadTarget("the target is not a URL")
+    if isinstance(error, LineTooLong):
+        return HeadTooLarge("a line of the head is too long")
+    return BadRequest(f"the request is not valid HTTP ({type(error).__name__})")
