@@ -7,7 +7,7 @@ which words of `checks.py` must hold; `recipe` says what else there is to it, an
 that. A failure names everything that was not as expected.
 
 How to add one: append it to `attacks.json`. A new placeholder needs a recipe in `tokens.py`, a new
-word a check in `checks.py` (and a line in `test_harness.py` that shows it failing), a special path
+word a check in `checks.py` (and a line in `test_checks.py` that shows it failing), a special path
 a script in `scripts.py`. What is not known fails; what cannot be configured in this version stands
 in `profiles.NOT_BUILT`, and the cases that are left out for that reason are listed, one by one,
 below.
