@@ -76,11 +76,13 @@ def _add_passing(parts: list[bytes], x: Exchange, answer: Answer, rules: Respons
     """Append the lines of the upstream's fields that pass, then CORS and cache lines of ours."""
     hop = nominated(answer.connection)
     cors, route = x.cors, x.route
-    memo, kind_of = rules.memo, rules.kind
+    known = rules.memo.get
     exposed: bytes | None = None
     cached = False
     for name, value in answer.fields:
-        kind = memo[name] if name in memo else kind_of(name)
+        kind = known(name)
+        if kind is None:
+            kind = rules.kind(name)
         if kind:
             if kind == DROP or (kind == CORS and cors.enabled):
                 continue

@@ -74,6 +74,7 @@ class TrustedProxies:
         self._believed = tuple(name for name in _KNOWN if name in names)
         self._peers: dict[str, _Peer] = {}
         self._clients: dict[tuple[object, ...], Client] = {}
+        self._lines: dict[tuple[object, ...], bytes] = {}
 
     def client(self, head: RequestHead) -> Client:
         """Return who sent `head`.
@@ -106,6 +107,19 @@ class TrustedProxies:
         believed, else begun anew; the others have one value, a believed one or what we saw
         ourselves. Forwarded is sent only where it is trusted.
         """
+        key: tuple[object, ...] = (head.peer, head.tls, host)
+        if client.trusted:
+            key = (*key, *map(head.noted.get, self._believed))
+        lines = self._lines.get(key)
+        if lines is None:
+            lines = self._forwarding_lines(head, client, host)
+            if len(self._lines) >= _MEMO_MAX:
+                self._lines.clear()
+            if len(lines) <= _MEMO_KEY_MAX_BYTES:
+                self._lines[key] = lines
+        return lines
+
+    def _forwarding_lines(self, head: RequestHead, client: Client, host: bytes) -> bytes:
         peer = self._peer(head.peer).address
         believed = self._believed_in(head) if client.trusted else {}
         chain = believed.get(_FOR)

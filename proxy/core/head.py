@@ -46,15 +46,15 @@ _SINGLES: Final = frozenset(
     }
 )
 
-# Spelling -> lower-case name when a decision looks at the field, else None. Clients use a handful
+# Spelling -> lower-case name when a decision looks at the field, else b"". Clients use a handful
 # of spellings; one that invents names must not grow this for ever, so it is emptied when full.
-_SPELLINGS: dict[bytes, bytes | None] = {}
+_SPELLINGS: dict[bytes, bytes] = {}
 _SPELLINGS_MAX: Final = 4096
 
 
-def _noted_name(spelling: bytes) -> bytes | None:
+def _noted_name(spelling: bytes) -> bytes:
     lower = spelling.lower()
-    name = lower if lower in _LISTS or lower in _SINGLES else None
+    name = lower if lower in _LISTS or lower in _SINGLES else b""
     if len(_SPELLINGS) >= _SPELLINGS_MAX:
         _SPELLINGS.clear()
     _SPELLINGS[spelling] = name
@@ -82,12 +82,14 @@ class RequestHead:
 
     def __post_init__(self) -> None:
         noted: dict[bytes, bytes] = {}
-        spellings = _SPELLINGS
+        known = _SPELLINGS.get
         size = len(self.target)
         for spelling, value in self.fields:
             size += len(spelling) + len(value) + 4
-            name = spellings[spelling] if spelling in spellings else _noted_name(spelling)
+            name = known(spelling)
             if name is None:
+                name = _noted_name(spelling)
+            if not name:
                 continue
             if name not in noted:
                 noted[name] = value

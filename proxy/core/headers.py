@@ -105,11 +105,12 @@ class RequestFilter:
     def kind(self, name: bytes) -> int:
         """Return what happens to the field `name`, in any spelling."""
         kind = self._memo.get(name)
-        if kind is None:
-            kind = self._classify(name)
-            if len(self._memo) >= _MEMO_MAX:
-                self._memo.clear()
-            self._memo[name] = kind
+        return self._learn(name) if kind is None else kind
+
+    def _learn(self, name: bytes) -> int:
+        if len(self._memo) >= _MEMO_MAX:
+            self._memo.clear()
+        kind = self._memo[name] = self._classify(name)
         return kind
 
     def _classify(self, name: bytes) -> int:
@@ -139,9 +140,11 @@ class RequestFilter:
         Pieces and not lines, because joining all of them once is cheaper than formatting each.
         """
         hop = nominated(connection)
-        memo, kind_of = self._memo, self.kind
+        known = self._memo.get
         for name, value in fields:
-            kind = memo[name] if name in memo else kind_of(name)
+            kind = known(name)
+            if kind is None:
+                kind = self._learn(name)
             if kind:
                 if kind == COOKIE:
                     value = self._without_session(value)

@@ -15,7 +15,6 @@ from proxy.upstream.deadlines import NEVER
 
 if TYPE_CHECKING:
     from proxy.config.model import Timeouts
-    from proxy.core.answer import Answer
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
     from proxy.core.rules import Rules
@@ -109,12 +108,6 @@ class Attempt:
         else:
             if connection.read_deadline == NEVER:
                 connection.read_deadline = connection.after(timeouts.first_byte)
-
-    async def answer(self) -> Answer:
-        """Wait for the next head of the answer. Raises UpstreamProtocol, UpstreamTimeout,
-        ConnectionStale.
-        """
-        return await self.connection.answer()
 
     async def read(self) -> bytes:
         """Return the next bytes of the answer's body, b"" at its end. Raises UpstreamProtocol,

@@ -73,7 +73,7 @@ async def _answered(
         try:
             attempt = await Attempt.connect(x, permit, pool, endpoint)
             attempt.send(x, permit, pool, snapshot.rules, body, whole)
-            while (answer := await attempt.answer()).status == 103:
+            while (answer := await attempt.connection.answer()).status == 103:
                 client.write(interim_head(x, answer))
             return attempt, answer
         except BaseException as failure:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy.core.client import Client
@@ -225,7 +226,8 @@ class ClientConnection(web.RequestHandler):
                 message, payload = await self._next()
                 self.busy, self.head_sent = True, False
                 if isinstance(message, RawRequestMessage):
-                    self.last = message.should_close or message.upgrade or message.version < (1, 1)
+                    modern = message.version is HttpVersion11
+                    self.last = message.should_close or message.upgrade or not modern
                     head = self._head_of(message)
                     keep = await gateway.handle(self, head, payload)
                 else:
@@ -262,10 +264,11 @@ class ClientConnection(web.RequestHandler):
 
     def _head_of(self, message: RawRequestMessage) -> RequestHead:
         version = message.version
+        minor = 1 if version is HttpVersion11 else version.minor if version.major == 1 else -1
         return RequestHead(
             message.method,
             message.path,
-            version[1] if version[0] == 1 else -1,
+            minor,
             message.raw_headers,
             self._peer,
             self._server.tls,

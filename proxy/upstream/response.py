@@ -36,42 +36,25 @@ class ResponseReader:
     `overrun` that bytes came behind it, `tail` what came behind a 101.
     """
 
-    __slots__ = (
-        "_bodiless",
-        "_error",
-        "_fields",
-        "_framing",
-        "_head_bytes",
-        "_parser",
-        "_upgrade",
-        "_version",
-        "answer",
-        "chunks",
-        "complete",
-        "held",
-        "interims",
-        "overrun",
-        "started",
-        "tail",
-    )
+    # Defaults on the class, as most answers need none of them set: there is a reader for each.
+    _error: UpstreamProtocol | None = None
+    _head_bytes = 0
+    _version = ""
+    answer: Answer | None = None
+    complete = False
+    held = 0
+    overrun = False
+    started = False
+    tail = b""
 
     def __init__(self, *, bodiless: bool, upgrade: bool) -> None:
         """`bodiless`: the request was a HEAD; `upgrade`: a 101 may come."""
         self._bodiless = bodiless
         self._upgrade = upgrade
-        self._error: UpstreamProtocol | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._framing: dict[bytes, bytes] = {}
-        self._head_bytes = 0
-        self._version = ""
-        self.answer: Answer | None = None
         self.interims: list[Answer] = []
         self.chunks: list[bytes] = []
-        self.held = 0
-        self.complete = False
-        self.overrun = False
-        self.started = False
-        self.tail = b""
         self._parser = HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
