@@ -50,6 +50,8 @@ _SINGLES: Final = frozenset(
 # of spellings; one that invents names must not grow this for ever, so it is emptied when full.
 _SPELLINGS: dict[bytes, bytes] = {}
 _SPELLINGS_MAX: Final = 4096
+_SPELLING_BYTES_MAX: Final = 64
+"""Bytes of a spelling that is remembered: names are the client's, and may be as long as a head."""
 
 
 def _noted_name(spelling: bytes) -> bytes:
@@ -57,7 +59,8 @@ def _noted_name(spelling: bytes) -> bytes:
     name = lower if lower in _LISTS or lower in _SINGLES else b""
     if len(_SPELLINGS) >= _SPELLINGS_MAX:
         _SPELLINGS.clear()
-    _SPELLINGS[spelling] = name
+    if len(spelling) <= _SPELLING_BYTES_MAX:
+        _SPELLINGS[spelling] = name
     return name
 
 

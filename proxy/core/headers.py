@@ -69,8 +69,12 @@ _PROXIES_ONLY: Final = re.compile(
 )
 _PLAIN_NAME: Final = re.compile(rb"[A-Za-z0-9-]+")
 _MEMO_MAX: Final = 4096
+_MEMO_NAME_MAX: Final = 64
+"""Bytes of a name that is remembered: names are the client's, and may be as long as a head."""
 _COOKIES_MAX: Final = 2048
 """Cookie headers whose rest is remembered: a browser sends the same one with every request."""
+_COOKIES_BYTES_MAX: Final = 4096
+"""Bytes of a Cookie header whose rest is remembered: 8 MiB of them in all."""
 
 
 def nominated(connection: bytes | None) -> frozenset[bytes]:
@@ -108,9 +112,11 @@ class RequestFilter:
         return self._learn(name) if kind is None else kind
 
     def _learn(self, name: bytes) -> int:
+        kind = self._classify(name)
         if len(self._memo) >= _MEMO_MAX:
             self._memo.clear()
-        kind = self._memo[name] = self._classify(name)
+        if len(name) <= _MEMO_NAME_MAX:
+            self._memo[name] = kind
         return kind
 
     def _classify(self, name: bytes) -> int:
@@ -166,7 +172,8 @@ class RequestFilter:
             left = strip(cookies, self._cookies)
             if len(self._stripped) >= _COOKIES_MAX:
                 self._stripped.clear()
-            self._stripped[cookies] = left
+            if len(cookies) <= _COOKIES_BYTES_MAX:
+                self._stripped[cookies] = left
         return left
 
 
@@ -213,7 +220,8 @@ class ResponseFilter:
             kind = DROP if ours else _BACK.get(lower, KEEP)
             if len(self.memo) >= _MEMO_MAX:
                 self.memo.clear()
-            self.memo[name] = kind
+            if len(name) <= _MEMO_NAME_MAX:
+                self.memo[name] = kind
         return kind
 
 
