@@ -10,6 +10,7 @@ from proxy.core.headers import (
     CORS,
     DROP,
     EXPOSE,
+    LENGTH,
     STATUS_LINES,
     ResponseFilter,
     nominated,
@@ -18,6 +19,16 @@ from proxy.core.headers import (
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
 
+_LENGTHLESS: Final = frozenset({101, 204})
+"""Statuses with which a Content-Length must not be sent (RFC 9110 section 8.6)."""
+_DROPPED: Final = {
+    (cors, lengthless): frozenset(
+        {DROP} | ({CORS, EXPOSE} if cors else set()) | ({LENGTH} if lengthless else set())
+    )
+    for cors in (True, False)
+    for lengthless in (True, False)
+}
+"""Kinds that do not pass, by whether CORS is ours and whether the status can have a length."""
 _GUARDED: Final = b"Vary: Cookie, Authorization\r\n"
 _PRIVATE: Final = b"Cache-Control: private\r\n"
 
@@ -75,31 +86,31 @@ def answer_head(
 def _add_passing(parts: list[bytes], x: Exchange, answer: Answer, rules: ResponseFilter) -> None:
     """Append the lines of the upstream's fields that pass, then CORS and cache lines of ours."""
     hop = nominated(answer.connection)
-    cors, route = x.cors, x.route
+    dropped = _DROPPED[x.cors.enabled, answer.status in _LENGTHLESS]
     known = rules.memo.get
-    exposed: bytes | None = None
-    cached = False
+    special: list[tuple[int, bytes]] = []
     for name, value in answer.fields:
         kind = known(name)
         if kind is None:
             kind = rules.kind(name)
         if kind:
-            if kind == DROP or (kind == CORS and cors.enabled):
+            special.append((kind, value))
+            if kind in dropped:
                 continue
-            if kind == EXPOSE and cors.enabled:
-                exposed = value if exposed is None else exposed + b", " + value
-                continue
-            cached = cached or kind == CACHE_CONTROL
         if hop and name.lower() in hop:
             continue
         parts += (name, b": ", value, b"\r\n")
+    _add_ours(parts, x, special)
+
+
+def _add_ours(parts: list[bytes], x: Exchange, special: list[tuple[int, bytes]]) -> None:
+    cors, route = x.cors, x.route
     if cors.enabled:
-        parts.append(
-            cors.grant(x.head) if exposed is None else cors.grant_exposing(x.head, exposed)
-        )
+        exposed = b", ".join(value for kind, value in special if kind == EXPOSE)
+        parts.append(cors.grant_exposing(x.head, exposed) if exposed else cors.grant(x.head))
     if route is not None and route.policy.auth != "public":
         parts.append(_GUARDED)
-        if not cached:
+        if not any(kind == CACHE_CONTROL for kind, _ in special):
             parts.append(_PRIVATE)
 
 

@@ -81,7 +81,9 @@ def nominated(connection: bytes | None) -> frozenset[bytes]:
     """Return the field names, in lower case, that a `Connection` value declares hop-by-hop."""
     if connection is None or connection in _ORDINARY_CONNECTIONS:
         return _NOTHING
-    return frozenset(token.strip(b" \t").lower() for token in connection.split(b","))
+    tokens = {token.strip(b" \t").lower() for token in connection.split(b",")}
+    # A length that were dropped on its way would leave a body without an end.
+    return frozenset(tokens - {b"content-length"})
 
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
@@ -188,6 +190,7 @@ def is_identity(folded: bytes) -> bool:
 CORS: Final = 2  # ours replaces it while CORS is on
 CACHE_CONTROL: Final = 3  # noted
 EXPOSE: Final = 4  # joined with ours
+LENGTH: Final = 5  # passes where the status may have a length
 
 _BACK: Final = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
@@ -199,6 +202,7 @@ _BACK: Final = {
     b"access-control-expose-headers": EXPOSE,
     b"access-control-max-age": CORS,
     b"cache-control": CACHE_CONTROL,
+    b"content-length": LENGTH,
     b"x-request-id": DROP,
     b"proxy-authenticate": KEEP,
 }

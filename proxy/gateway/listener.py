@@ -99,7 +99,7 @@ class ClientConnection(web.RequestHandler):
         "_body",
         "_discarding",
         "_head_bytes",
-        "_line_ended",
+        "_head_lines",
         "_peer",
         "_server",
         "busy",
@@ -127,7 +127,7 @@ class ClientConnection(web.RequestHandler):
         self._peer = ""
         self._body: StreamReader = EMPTY_PAYLOAD
         self._head_bytes = 0
-        self._line_ended = False
+        self._head_lines = 0
         self._discarding = False
         self.busy = False
         self.head_sent = False
@@ -165,14 +165,15 @@ class ClientConnection(web.RequestHandler):
             return
         if self._discarding:
             return
-        count = self._request_count
+        count, begun = self._request_count, self._head_bytes
         super().data_received(data)
         if self._request_count != count:
             self._head_bytes = 0
             message, payload = self._messages[-1]
             if not isinstance(message, RawRequestMessage):
                 # Taken out in _next, where it is told from a request by its type.
-                error: Any = as_proxy_error(message, data)
+                before = self._head_lines if begun else 0
+                error: Any = as_proxy_error(message, data, before)
                 self._messages[-1] = (error, payload)
                 if not self._body.is_eof():
                     self._body.set_exception(BadRequest("the body's framing is broken"))
@@ -194,14 +195,14 @@ class ClientConnection(web.RequestHandler):
         """A head has begun and not ended: start its deadline, and bound what it may hold."""
         limits = self._server.limits
         if not self._head_bytes:
-            self._line_ended = False
+            self._head_lines = 0
             if self._waiter is not None:
                 self.read_deadline = monotonic() + limits.header_timeout
         self._head_bytes += len(data)
-        self._line_ended = self._line_ended or b"\n" in data
+        self._head_lines += data.count(b"\n")
         if self._head_bytes > limits.head * 2:
             reason = f"over {limits.head * 2} bytes of a head that does not end"
-            self._queue_error(HeadTooLarge(reason) if self._line_ended else TargetTooLong(reason))
+            self._queue_error(HeadTooLarge(reason) if self._head_lines else TargetTooLong(reason))
 
     def _queue_error(self, error: ProxyError) -> None:
         """Let the loop answer `error` as it would answer a request; nothing more is read."""

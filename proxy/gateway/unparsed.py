@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aiohttp.http_exceptions import BadHttpMethod, InvalidURLError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, InvalidURLError, LineTooLong
 
-from proxy.errors import BadRequest, BadTarget, HeadTooLarge, MethodUnknown, ProxyError
+from proxy.core.framing import MAX_FIELDS
+from proxy.errors import (
+    BadRequest,
+    BadTarget,
+    HeadTooLarge,
+    MethodUnknown,
+    ProxyError,
+    TargetTooLong,
+)
 
 _PROXY_PROTOCOL: Final = "the PROXY protocol, which this listener does not speak"
+_REQUEST_LINE_MAX: Final = 4096
+"""A request line that ends within this many bytes is not what was too long."""
 _NOT_HTTP: Final = {
     b"PROXY ": _PROXY_PROTOCOL,
     b"\r\n\r\n\0\r\nQUIT\n": _PROXY_PROTOCOL,
@@ -18,9 +28,10 @@ _NOT_HTTP: Final = {
 """How what is not HTTP/1 begins, and what to tell the operator."""
 
 
-def as_proxy_error(message: Any, data: bytes) -> ProxyError:
+def as_proxy_error(message: Any, data: bytes, lines: int) -> ProxyError:
     """Return what a queued message that is no request says: an error of ours, or aiohttp's of its
-    parser, which failed at `data`. The parser's text quotes the request, so only its kind is kept.
+    parser, which failed in `data` after `lines` lines of a head. The parser's text quotes the
+    request, so only its kind is kept.
     """
     if isinstance(message, ProxyError):
         return message
@@ -33,5 +44,10 @@ def as_proxy_error(message: Any, data: bytes) -> ProxyError:
     if isinstance(error, InvalidURLError):
         return BadTarget("the target is not a URL")
     if isinstance(error, LineTooLong):
-        return HeadTooLarge("a line of the head is too long")
+        end = data.find(b"\n")
+        if lines or 0 <= end < _REQUEST_LINE_MAX:
+            return HeadTooLarge("a line of the head is too long")
+        return TargetTooLong("the request line is too long")
+    if type(error) is BadHttpMessage and lines + data.count(b"\n") > MAX_FIELDS:
+        return HeadTooLarge(f"more than {MAX_FIELDS} fields")
     return BadRequest(f"the request is not valid HTTP ({type(error).__name__})")
