@@ -54,8 +54,6 @@ _log = logging.getLogger("gatelodge.gateway")
 
 _LINGER: Final = 2.0
 """Seconds for which a connection that we close still takes in what the client had under way."""
-_LAST_BYTES: Final = 30.0
-"""Seconds that a client may take for the last bytes of an answer once the connection is closing."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -344,7 +342,7 @@ class ClientConnection(web.RequestHandler):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        self.write_deadline = monotonic() + _LAST_BYTES
+        self.write_deadline = monotonic() + self._server.limits.idle
         if (self._body.is_eof() and not self._discarding) or not transport.can_write_eof():
             transport.close()
             return
