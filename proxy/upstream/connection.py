@@ -133,10 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self._error is not None:
                 raise self._error
             await self._wait()
-        if self._reading_paused and self.transport is not None:
-            self._reading_paused = False
-            self.transport.resume_reading()
-        return reader.take()
+        return self.take()
 
     @property
     def exhausted(self) -> bool:
@@ -144,7 +141,10 @@ class UpstreamConnection(asyncio.Protocol):
         return self._reader is not None and self._reader.complete and not self._reader.held
 
     def take(self) -> bytes:
-        """Return the bytes of the body that have come and were not read yet."""
+        """Return the bytes of the body that have come and were not read yet; more may come."""
+        if self._reading_paused and self.transport is not None:
+            self._reading_paused = False
+            self.transport.resume_reading()
         return b"" if self._reader is None else self._reader.take()
 
     def after(self, seconds: float | None) -> float:
@@ -170,6 +170,7 @@ class UpstreamConnection(asyncio.Protocol):
         reader, self._reader = self._begun(), None
         reader.close()
         self.sink = sink
+        self.read_deadline = NEVER  # it was that of the answer; now the tunnel has its own
         return reader.tail
 
     def _begun(self) -> ResponseReader:
