@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import ConnectTimeout, Overloaded, ProxyError, UpstreamUnreachable
 from proxy.upstream.connection import UpstreamConnection
+from proxy.upstream.deadlines import NEVER
 
 if TYPE_CHECKING:
     from proxy.config.model import Endpoint as Address
@@ -76,6 +77,7 @@ class Endpoint:
             self._idle.pop()
             if connection.transport is not None and not connection.transport.is_closing():
                 connection.reused = True
+                connection.read_deadline = NEVER  # it was that of an idle connection
                 return connection
         return None
 
