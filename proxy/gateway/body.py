@@ -64,13 +64,14 @@ class RequestBody:
         if not self._asked:
             self._asked = True
             client.write(_CONTINUE)
-        client.read_deadline = monotonic() + self._idle
+        client.read_deadline = deadline = monotonic() + self._idle
         try:
             data = await self._payload.readany()
         except RequestPayloadError as error:
             raise BadRequest("the body's framing is broken") from error
         finally:
-            client.read_deadline = NEVER
+            if client.read_deadline == deadline:  # else it is that of a connection that closes
+                client.read_deadline = NEVER
         self._count(data)
         return data
 

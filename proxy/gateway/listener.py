@@ -164,6 +164,7 @@ class ClientConnection(web.RequestHandler):
         if self._discarding:
             return
         count, begun = self._request_count, self._head_bytes
+        in_body = not self._body.is_eof()
         super().data_received(data)
         if self._request_count != count:
             self._head_bytes = 0
@@ -176,7 +177,7 @@ class ClientConnection(web.RequestHandler):
                 if not self._body.is_eof():
                     self._body.set_exception(BadRequest("the body's framing is broken"))
             self._body = payload
-        elif data and self._body.is_eof():
+        elif data and not in_body:
             self._part_of_head(data)
 
     def pause_writing(self) -> None:
@@ -246,8 +247,9 @@ class ClientConnection(web.RequestHandler):
     async def _next(self) -> tuple[Any, StreamReader]:
         """Return the next message that the parser has made, waiting for it if there is none."""
         if not self._messages:
-            if not self._head_bytes:
-                self.read_deadline = monotonic() + self._server.limits.idle
+            limits = self._server.limits
+            patience = limits.header_timeout if self._head_bytes else limits.idle
+            self.read_deadline = monotonic() + patience
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
