@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self, cast
@@ -64,17 +65,27 @@ class RawClient:
     """One connection. `async with RawClient(port) as client:`.
 
     With `window` (bytes) the kernel's receive buffer is that small and nothing is read before
-    `read_on()`.
+    `read_on()`. With `tls` the server must show a certificate for `localhost`. Instead of a port, a
+    text is the path of a unix socket.
     """
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", window: int | None = None) -> None:
-        self._address = (host, port)
+    def __init__(
+        self,
+        port: int | str,
+        *,
+        host: str = "127.0.0.1",
+        window: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._address = port if isinstance(port, str) else (host, port)
         self._window = window
+        self._tls = tls
         self._wire = _Wire(window)
         self._transport: asyncio.Transport | None = None
 
     async def __aenter__(self) -> Self:
-        sock = socket.socket()
+        family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
+        sock = socket.socket(family)
         if self._window is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
         sock.setblocking(False)
@@ -84,7 +95,14 @@ class RawClient:
         except OSError:
             sock.close()
             raise
-        self._transport, _ = await loop.create_connection(lambda: self._wire, sock=sock)
+        self._transport, _ = await loop.create_connection(
+            lambda: self._wire,
+            sock=sock,
+            ssl=self._tls,
+            server_hostname="localhost" if self._tls else None,
+        )
+        if self._window is not None:
+            self._transport.pause_reading()  # once more: uvloop reads on after connection_made
         return self
 
     async def __aexit__(
@@ -105,6 +123,11 @@ class RawClient:
     def received(self) -> bytes:
         """Every byte that the server sent."""
         return bytes(self._wire.received)
+
+    @property
+    def size(self) -> int:
+        """How many bytes the server sent."""
+        return len(self._wire.received)
 
     @property
     def eof(self) -> bool:
@@ -170,9 +193,11 @@ class RawClient:
         return self.answers(methods).final
 
 
-async def exchange(port: int, data: bytes, *, method: str = "GET") -> Answer:
+async def exchange(
+    port: int | str, data: bytes, *, method: str = "GET", tls: ssl.SSLContext | None = None
+) -> Answer:
     """Send one request on a connection of its own and return its final answer."""
-    async with RawClient(port) as client:
+    async with RawClient(port, tls=tls) as client:
         await client.send(data)
         answers = await client.read_answers(methods=(method,))
         assert answers, f"no answer, but {client.received!r}"

@@ -19,6 +19,7 @@ import asyncio
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -266,14 +267,15 @@ async def echo(exchange: Exchange) -> None:
 
 
 class StubUpstream:
-    """The server. Listens on 127.0.0.1, or on the unix socket `path`."""
+    """The server. Listens on 127.0.0.1, by TLS if there is a `tls`, or on a unix socket, `path`."""
 
-    def __init__(self, *, path: str | None = None) -> None:
+    def __init__(self, *, path: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Recorded] = []
         self.connections: list[Connection] = []
         self.violations: list[str] = []
         self.default: Script = echo
         self._path = path
+        self._tls = tls
         self._scripts: dict[str, Script] = {}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -287,7 +289,7 @@ class StubUpstream:
             )
         else:
             self._server = await asyncio.start_server(
-                self._accept, "127.0.0.1", 0, limit=_HEAD_LIMIT
+                self._accept, "127.0.0.1", 0, limit=_HEAD_LIMIT, ssl=self._tls
             )
         return self
 
@@ -315,7 +317,9 @@ class StubUpstream:
     @property
     def url(self) -> str:
         """Its address, as the configuration of an endpoint."""
-        return f"unix:{self._path}" if self._path is not None else f"http://127.0.0.1:{self.port}"
+        if self._path is not None:
+            return f"unix:{self._path}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def script(self, path: str, answer: Script | bytes) -> None:
         """Answer requests for `path` (any query) by `answer`; bytes go out after its body."""

@@ -1,0 +1,26 @@
+"""What every story gets: the loop of production, an upstream, and a gateway in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.support.loops import pytest_asyncio_loop_factories
+from tests.support.upstream import StubUpstream
+from tests.support.worker import LocalGateway, settings
+
+__all__ = ["pytest_asyncio_loop_factories"]
+
+
+@pytest_asyncio.fixture
+async def upstream() -> AsyncIterator[StubUpstream]:
+    async with StubUpstream() as upstream:
+        yield upstream
+        assert upstream.violations == []
+
+
+@pytest_asyncio.fixture
+async def gateway(upstream: StubUpstream) -> AsyncIterator[LocalGateway]:
+    async with LocalGateway(settings(upstream.url)) as gateway:
+        yield gateway
