@@ -66,6 +66,8 @@ class Filled:
     text: str = field(repr=False)
     variables: list[str] = field(default_factory=list)
     """Names of the variables in it, in order."""
+    may_be_empty: bool = True
+    """Whether every variable in it has a default, so that nothing may be what was meant."""
     complaints: list[str] = field(default_factory=list)
     """What was wrong with them; then `text` means nothing."""
 
@@ -95,6 +97,7 @@ def _replacement(match: re.Match[str], env: Mapping[str, str], filled: Filled) -
     value = env.get(name)
     if default is not None:
         return value or default
+    filled.may_be_empty = False
     if value is None:
         hint = did_you_mean(name, env) or f" (${{{name}:-default}} would give it a default)"
         filled.complaints.append(f"environment variable {name} is not set{hint}")

@@ -16,19 +16,9 @@ from proxy.config.scalars import Filled, fill, is_utf8, typed
 
 # An alias costs a word and may stand for a whole tree. No honest file has this many values.
 _VALUES_MAX: Final = 20_000
-# What a variable may leave empty: the key then counts as not given. Elsewhere, for example in a
-# list of required roles, nothing where something was meant would open a door.
-_MAY_BE_EMPTY: Final = frozenset(
-    {
-        "admin_token",
-        "health_path",
-        "public_origin",
-        "login_url",
-        "signing_key",
-        "verification_key",
-        "encryption_key",
-    }
-)
+# What `${VAR:-}` may leave empty: the key then counts as not given. Elsewhere, for example in a
+# list of required roles or as a key, nothing where something was meant would open a door.
+_MAY_BE_EMPTY: Final = frozenset({"admin_token", "health_path", "public_origin", "login_url"})
 _LEFT_OUT: Final = object()
 
 
@@ -36,8 +26,8 @@ _LEFT_OUT: Final = object()
 class Place:
     """Where one value stands, and how it was written."""
 
-    node: Node
-    key: Node | None = None
+    node: Node = field(repr=False)
+    key: Node | None = field(default=None, repr=False)
     text: str = field(default="", repr=False)
     """A scalar's text, variables filled in."""
     is_filled: bool = False
@@ -48,7 +38,7 @@ class Place:
 class Complaint:
     """Something that is wrong with a node, found while it was read."""
 
-    node: Node
+    node: Node = field(repr=False)
     message: str
 
 
@@ -116,9 +106,7 @@ class Tree:
         return value
 
     def _emptied(self, node: ScalarNode, loc: Loc, filled: Filled) -> object:
-        # `secret: [${NEW}, ${OLD:-}]` is the usual way to have two secrets for a while only.
-        is_in_secrets = isinstance(loc[-1], int) and loc[-2] == "secret"
-        if loc[-1] not in _MAY_BE_EMPTY and not is_in_secrets:
+        if not (filled.may_be_empty and _may_be_left_out(loc)):
             names = " and ".join(filled.variables)
             self._complain(node, loc, f"there is no value here, because {names} is empty")
             return None
@@ -163,3 +151,10 @@ class Tree:
         messages = filled.complaints or ([] if filled.text else ["a key must not be empty"])
         self.complaints += [Complaint(key, message) for message in messages]
         return None if messages else filled.text
+
+
+def _may_be_left_out(loc: Loc) -> bool:
+    if len(loc) == 1:
+        return loc[0] in _MAY_BE_EMPTY
+    # `secret: [${NEW}, ${OLD:-}]` is the usual way to have two secrets for a while only.
+    return loc[0] == "sessions" and len(loc) == 4 and loc[2] == "secret"

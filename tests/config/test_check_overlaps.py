@@ -59,6 +59,8 @@ def test_other_pairs_are_accepted_here_and_by_the_route_table(routes: tuple[str,
         ("path: /a, case_sensitive: true", "path: /A, auth: public", True),
         ("path: /a, case_sensitive: true", "path: /A, auth: public, case_sensitive: true", False),
         ("path: /a, strict_slash: true", "path: /a/, auth: public, strict_slash: true", False),
+        ("path: /a/b, strict_slash: true", "path: /a/b/, auth: public, strict_slash: true", False),
+        ("path: /a/B, strict_slash: true", "path: /a/b/, auth: public, strict_slash: true", True),
         ("path: /a, case_sensitive: true", "path: /a/, auth: public, case_sensitive: true", True),
         ("path: /a", "path: /A, auth: public, host: a.example", False),
     ],
@@ -126,6 +128,10 @@ def test_a_host_opens_no_door_that_is_closed_elsewhere(routes: tuple[str, ...]) 
             f"path: /**, {HOST}, require: {{claims: {{x: 1, y: 2}}}}",
         ),
         ("path: /a, methods: [POST]", f"path: /**, {HOST}, methods: [GET], auth: public"),
+        (
+            "path: /a, require: {claims: {x: [1, true]}}",
+            f"path: /**, {HOST}, require: {{claims: {{x: [true, 1]}}}}",
+        ),
         # The strict route is repeated for the host.
         (ADMIN, f"path: /**, {HOST}", f"path: /admin/**, {HOST}, require: {{roles: [admin]}}"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -10,6 +11,8 @@ from proxy.core.session import SessionRule
 from tests.config.helpers import SECRET, config_of, told, written
 
 OCT = json.dumps({"kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"})
+LONG = json.dumps({"kty": "oct", "k": base64.urlsafe_b64encode(bytes(range(64))).decode()[:-2]})
+ODD = json.dumps({"kty": "oct", "k": base64.urlsafe_b64encode(bytes(range(48))).decode()})
 SHORT = json.dumps({"kty": "oct", "k": "aHVudGVyMg"})
 EC = json.dumps(
     {
@@ -21,6 +24,8 @@ EC = json.dumps(
 )
 KEYS = {
     "OCT": OCT,
+    "LONG": LONG,
+    "ODD": ODD,
     "SHORT": SHORT,
     "EC": EC,
     "PEM": "-----BEGIN PUBLIC KEY-----\nx",
@@ -43,6 +48,7 @@ def told_of(more: str) -> list[str]:
         "jwt: {algorithms: [HS512], signing_key: '${OCT}'}",
         "jwt: {algorithms: [ES256], verification_key: '${EC}'}",
         f"{MINE}, jwt: {{encryption_key: '${{OCT}}'}}",
+        f"{MINE}, jwt: {{encryption_key: '${{LONG}}'}}",
         "allow_weak_secret: true, secret: x",
         "allow_weak_secret: true, jwt: {algorithms: [HS256], signing_key: '${SHORT}'}",
         f"{MINE}, cookie: __Host-session.v2",
@@ -106,6 +112,10 @@ def test_what_can_be_checked_passes_and_compiles(more: str) -> None:
         (
             "jwt: {algorithms: [HS256], signing_key: '${JUNK}'}",
             "sessions.web.jwt.signing_key: must be a JWK as JSON text, or PEM",
+        ),
+        (
+            f"{MINE}, jwt: {{encryption_key: '${{ODD}}'}}",
+            "sessions.web.jwt.encryption_key: must be a JWK of kty oct with 32 bytes",
         ),
         (
             f"{MINE}, jwt: {{encryption_key: '${{PEM}}'}}",

@@ -46,9 +46,13 @@ def test_a_secret_is_covered_and_the_caret_moves_along(column: int, expected: st
 
 
 def test_spans_that_overlap_are_covered_once() -> None:
-    lines = ["url: http://u:hunter2@x"]
+    lines = ["url: http://u:hunter2@x # and so on"]
     spans = [Span(0, 5, 0, 23), Span(0, 10, 0, 20)]
-    assert snippet(lines, spans, 1, 1) == f"    url: {COVER}\n    ^"
+    assert snippet(lines, spans, 1, 1) == f"    url: {COVER} # and so on\n    ^"
+
+
+def test_an_empty_span_covers_nothing() -> None:
+    assert snippet(["a: ''"], [Span(0, 3, 0, 3)], 1, 1) == "    a: ''\n    ^"
 
 
 def test_a_span_of_several_lines_covers_each_of_them() -> None:
@@ -141,7 +145,8 @@ def test_without_nodes_everything_after_the_key_is_covered(text: str) -> None:
 
 
 def test_without_nodes_other_lines_stay() -> None:
-    lines = ["web:", "  secret: hunter2", "cors: [", "  https://example.com"]
+    lines = ["web:", "  secret: hunter2", "  kind: x", "cors: [", "  https://example.com"]
     spans = covered_in_text(lines)
-    assert "cors: [" in snippet(lines, spans, 3, 1)
-    assert "https://example.com" in snippet(lines, spans, 4, 1)
+    assert "kind: x" in snippet(lines, spans, 3, 1)
+    assert "cors: [" in snippet(lines, spans, 4, 1)
+    assert "https://example.com" in snippet(lines, spans, 5, 1)

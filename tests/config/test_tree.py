@@ -87,13 +87,33 @@ def test_keys_are_filled_in() -> None:
     assert tree_of("${NAME}: x\n", NAME="api").values == {"api": "x"}
 
 
-def test_an_empty_variable_leaves_out_what_may_be_left_out() -> None:
-    text = "admin_token: ${NO}\nsecret: ['${NO}', x, '${NO}', y]\n"
+def test_an_empty_default_leaves_out_what_may_be_left_out() -> None:
+    text = "admin_token: ${NO:-}\nsessions: {web: {secret: ['${NO:-}', x, '${NO:-}', y]}}\n"
     tree = tree_of(text, NO="")
+    secret = ("sessions", "web", "secret")
     assert tree.complaints == []
-    assert tree.values == {"secret": ["x", "y"]}
-    assert ("secret", 1) in tree.places
-    assert ("secret", 2) not in tree.places
+    assert tree.values == {"sessions": {"web": {"secret": ["x", "y"]}}}
+    assert (*secret, 1) in tree.places
+    assert (*secret, 2) not in tree.places
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "admin_token: ${NO}",
+        "admin_token: ${NO}${NO:-}",
+        "listen: ${NO:-}",
+        "sessions: {web: {secret: ['${NO}', x]}}",
+        "sessions: {web: {secret: '${NO:-}'}}",
+        "sessions: {web: {jwt: {signing_key: '${NO:-}'}}}",
+        "routes: [{require: {claims: {admin_token: '${NO:-}'}}}]",
+        "routes: [{require: {claims: {secret: ['${NO:-}']}}}]",
+        "routes: [{login_url: '${NO:-}'}]",
+    ],
+)
+def test_nothing_else_may_be_empty(text: str) -> None:
+    (message,) = complaints_of(text, NO="")
+    assert message.startswith("there is no value here, because NO")
 
 
 def test_a_broken_place_is_known() -> None:
@@ -103,3 +123,5 @@ def test_a_broken_place_is_known() -> None:
 def test_nothing_of_the_values_is_shown() -> None:
     tree = tree_of("a: ${S}\n", S="hunter2")
     assert "hunter2" not in repr(tree) + repr(tree.places["a",])
+    written = tree_of("a: hunter2\nb: !x hunter2\n")
+    assert "hunter2" not in repr(written.places) + repr(written.complaints)
