@@ -59,7 +59,8 @@ def check(head: RequestHead, limits: Limits) -> None:
     noted = head.noted
     if b"transfer-encoding" in noted:
         _check_coding(head)
-    if b"expect" in noted and head.minor == 1 and noted[b"expect"].lower() != b"100-continue":
+    expected = head.get(b"expect") if b"expect" in noted and head.minor == 1 else None
+    if expected is not None and expected.lower() != b"100-continue":
         raise ExpectationFailed("an expectation other than 100-continue")
 
 
