@@ -93,12 +93,12 @@ def _add_passing(parts: list[bytes], x: Exchange, answer: Answer, rules: Respons
         kind = known(name)
         if kind is None:
             kind = rules.kind(name)
+        if hop and name.lower() in hop:
+            continue
         if kind:
             special.append((kind, value))
             if kind in dropped:
                 continue
-        if hop and name.lower() in hop:
-            continue
         parts += (name, b": ", value, b"\r\n")
     _add_ours(parts, x, special)
 
