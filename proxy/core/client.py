@@ -98,7 +98,7 @@ class TrustedProxies:
 
     def warns(self, head: RequestHead, client: Client) -> bool:
         """Whether the operator should hear that a peer who is not trusted sends such headers."""
-        return not client.trusted and any(name in head.noted for name in _KNOWN)
+        return not client.trusted and not head.noted.keys().isdisjoint(_KNOWN)
 
     def forwarding_lines(self, head: RequestHead, client: Client, host: bytes) -> bytes:
         """Return the header lines, each ending CRLF, that tell the upstream of `client`.

@@ -95,6 +95,7 @@ class ClientConnection(web.RequestHandler):
 
     __slots__ = (
         "_body",
+        "_body_bytes",
         "_discarding",
         "_head_bytes",
         "_head_lines",
@@ -124,6 +125,7 @@ class ClientConnection(web.RequestHandler):
         self._server = server
         self._peer = ""
         self._body: StreamReader = EMPTY_PAYLOAD
+        self._body_bytes = 0
         self._head_bytes = 0
         self._head_lines = 0
         self._discarding = False
@@ -137,8 +139,6 @@ class ClientConnection(web.RequestHandler):
     def __repr__(self) -> str:
         state = "closed" if self.transport is None else "busy" if self.busy else "idle"
         return f"<ClientConnection {state}>"
-
-    # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -176,8 +176,10 @@ class ClientConnection(web.RequestHandler):
                 self._messages[-1] = (error, payload)
                 if not self._body.is_eof():
                     self._body.set_exception(BadRequest("the body's framing is broken"))
-            self._body = payload
-        elif data and not in_body:
+            self._body, self._body_bytes = payload, 0
+        elif in_body:
+            self._part_of_body(len(data))
+        elif data:
             self._part_of_head(data)
 
     def pause_writing(self) -> None:
@@ -189,6 +191,17 @@ class ClientConnection(web.RequestHandler):
         super().resume_writing()
         if self.tunnel is not None:
             self.tunnel.client_writable(True)
+
+    def _part_of_body(self, size: int) -> None:
+        """Bound what is around a body: the parser would keep trailers of any size until they end.
+
+        A body in chunks of one byte each has five bytes of framing for each of its own.
+        """
+        self._body_bytes += size
+        body = self._body.total_bytes
+        if self._body_bytes - body > self._server.limits.head * 2 + body * 8:
+            self._body.set_exception(HeadTooLarge("more trailers than a head may have fields"))
+            self._discarding = True
 
     def _part_of_head(self, data: bytes) -> None:
         """A head has begun and not ended: start its deadline, and bound what it may hold."""
@@ -209,8 +222,6 @@ class ClientConnection(web.RequestHandler):
         self._messages.append((error, EMPTY_PAYLOAD))  # type: ignore[arg-type]  # taken out in _next
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    # The loop.
 
     async def start(self) -> None:
         """Answer the requests of this connection until it ends; aiohttp runs this as the
@@ -274,8 +285,6 @@ class ClientConnection(web.RequestHandler):
             self._peer,
             self._server.tls,
         )
-
-    # What the gateway uses.
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client. Raises ConnectionError when it is gone."""
@@ -352,8 +361,6 @@ class ClientConnection(web.RequestHandler):
         self.read_deadline = monotonic() + _LINGER
         transport.write_eof()
         self._resume_transport_reading()
-
-    # What the deadlines call.
 
     @property
     def deadline(self) -> float:
