@@ -85,12 +85,9 @@ def _check_algorithms_have_keys(
     has_key = jwt.signing_key is not None or jwt.verification_key is not None
     if has_key and not jwt.algorithms:
         report.add(loc, "the key 'algorithms' is missing here: name those of the key", key=True)
-    if jwt.algorithms and not has_key:
-        if ALGORITHMS[jwt.algorithms[0]] != "oct":
-            message = "this algorithm needs a verification_key (or signing_key)"
-            report.add((*loc, "algorithms", 0), message)
-        elif not session.secret:
-            report.add(loc, "the algorithms need a secret or a signing_key", key=True)
+    if jwt.algorithms and not has_key and ALGORITHMS[jwt.algorithms[0]] != "oct":
+        message = "this algorithm needs a verification_key (or signing_key)"
+        report.add((*loc, "algorithms", 0), message)
     if jwt.encryption and jwt.encryption_key is None and not session.secret:
         report.add((*loc, "encryption"), "encryption needs a secret or an encryption_key")
 

@@ -48,9 +48,8 @@ def from_flags(flags: Flags, env: Mapping[str, str]) -> Config:
     Every flag is also a variable: `GATELODGE_UPSTREAM`, `GATELODGE_ORIGIN` (with commas between
     several), `GATELODGE_LISTEN`, `GATELODGE_ADMIN`. Raises ConfigError that names them.
     """
-    singles, origins = _singles(flags, env), _origins(flags, env)
-    secrets = _secrets(env)
-    source = _Source(singles, origins, secrets)
+    source = flags_source(flags, env)
+    singles, origins, secrets = source.singles, source.origins, source.secrets
     problems = _missing(singles["upstream"], secrets)
     if problems:
         raise ConfigError(problems)
@@ -68,6 +67,11 @@ def from_flags(flags: Flags, env: Mapping[str, str]) -> Config:
     if report.problems:
         raise ConfigError(report.problems)
     return config
+
+
+def flags_source(flags: Flags, env: Mapping[str, str]) -> FlagsSource:
+    """Return what names the flags and variables in problems, as a document names its lines."""
+    return FlagsSource(_singles(flags, env), _origins(flags, env), _secrets(env))
 
 
 def _singles(flags: Flags, env: Mapping[str, str]) -> dict[str, _Given | None]:
@@ -128,23 +132,33 @@ def _values(
 
 
 @dataclass(frozen=True)
-class _Source:
+class FlagsSource:
     """Names the flag or variable that a value came from, where a file would name the line."""
 
     singles: Mapping[str, _Given | None]
     origins: list[_Given]
     secrets: list[_Given]
 
-    def problem(self, loc: Loc, message: str, *, key: bool = False) -> Problem:  # noqa: ARG002 - as in a file
+    def problem(
+        self,
+        loc: Loc,
+        message: str,
+        *,
+        key: bool = False,  # noqa: ARG002 - a flag has no key of its own
+    ) -> Problem:
+        """Return a problem that names the flag or variable."""
         return Problem(self._name(loc), 0, 0, message, loc)
 
-    def shown(self, loc: Loc) -> str:  # noqa: ARG002 - a value may come from a variable
+    def shown(self, loc: Loc) -> str:  # noqa: ARG002 - no value is shown
+        """Return "this": a value may have come from a variable."""
         return "this"
 
     def shown_key(self, loc: Loc) -> str:
+        """Return the key in quotes; there are only ours."""
         return f"'{loc[-1]}'"
 
     def line(self, loc: Loc) -> str:
+        """Return which flag or variable, as in `of --origin`."""
         return f"of {self._name(loc)}"
 
     def _name(self, loc: Loc) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from yaml.composer import Composer
 from yaml.error import Mark, MarkedYAMLError
@@ -139,10 +139,10 @@ _NEEDS_QUOTES: Final = "*&!%@`|>"
 
 def _unparsable(text: str, error: MarkedYAMLError) -> SyntaxProblem:
     problem = error.problem or ""
-    mark = error.problem_mark or error.context_mark
+    mark = cast(
+        Mark, error.problem_mark
+    )  # Every error of the scanner, parser and composer has one.
     begin = error.context_mark or mark
-    if mark is None or begin is None:
-        return SyntaxProblem(0, 0, "the file is not YAML")
     for start, message in _AT_THE_BEGINNING.items():
         if problem.startswith(start):
             if "expected ','" in start:

@@ -148,3 +148,10 @@ def test_a_secret_in_an_aliased_mapping_is_covered() -> None:
     text = "log: &s {level: hunter2}\nsessions: {web: {secret: *s}}\n"
     document = Document("test.yaml", text, {})
     assert "hunter2" not in str(document.problem(("log", "level"), "is wrong"))
+
+
+def test_a_key_that_is_no_text_hides_no_secret_beside_it() -> None:
+    document = Document("test.yaml", "{[a]: b, secret: hunter2}\n", {})
+    assert [str(problem) for problem in document.problems] == [
+        "test.yaml:1:2: a key must be plain text\n    {[a]: b, secret: ***}\n     ^"
+    ]

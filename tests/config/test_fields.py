@@ -95,6 +95,7 @@ def test_other_values_are_refused(kind: Any, value: object, message: str) -> Non
     [
         (fields.Duration, 5.0),
         (fields.DurationOrOff, None),
+        (fields.DurationOrOff, 5.0),
         (fields.Size, 1024),
         (fields.AddressText, Address("x", 1)),
         (fields.EndpointText, Endpoint("http", "x", 1)),

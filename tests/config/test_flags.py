@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.flags import Flags, from_flags, given
+from proxy.config.flags import Flags, flags_source, from_flags, given
 from proxy.config.problems import ConfigError
 from tests.config.helpers import ENV, SECRET, config_of
 
@@ -109,6 +109,14 @@ def test_a_bad_value_names_its_flag_or_variable(
     assert len(found) == len(expected)
     for message, start in zip(found, expected, strict=True):
         assert message.startswith(start)
+
+
+def test_a_value_of_a_flag_is_never_repeated() -> None:
+    source = flags_source(Flags(UPSTREAM, (ORIGIN,)), ENV)
+    assert source.shown(("upstreams", "api", "endpoints", 0)) == "this"
+    assert source.shown_key(("upstreams", "api")) == "'api'"
+    assert source.line(("cors", "origins", 0)) == "of --origin"
+    assert source.line(("routes", 0)) == "of flags"
 
 
 def test_what_is_given_is_named_for_the_refusal_beside_a_file() -> None:

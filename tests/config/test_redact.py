@@ -15,7 +15,8 @@ TEXT = written(
     limits="{body: off}",
     routes="[{path: /a, upstream: api}, {path: /b, upstream: api, limits: {body: 1KiB}}]",
     tests="[{request: GET /a, headers: {Authorization: '${AUTH_SECRET}'}, "
-    "cookies: {session: '${AUTH_SECRET}'}, as: {roles: [a]}, expect: 200}]",
+    "cookies: {session: '${AUTH_SECRET}'}, as: {roles: [a]}, expect: 200}, "
+    "{request: GET /b, expect: 200}]",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from proxy.config.secret import Secret, Secrets
 
@@ -48,6 +48,10 @@ def test_a_secret_is_covered_in_json() -> None:
     adapter = TypeAdapter[Any](Secrets)
     secrets = adapter.validate_python(["hunter2", "x"], context=FILE)
     assert adapter.dump_json(secrets) == b'["***","***"]'
+
+
+def test_code_gives_a_secret_as_it_is() -> None:
+    assert read(Secret, SecretStr("x"), None) == SecretStr("x")
 
 
 def test_one_secret_is_a_list_of_one() -> None:
