@@ -1,0 +1,223 @@
+"""Stand-ins for what surrounds the data path: a transport, a client's connection, a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from proxy.config.model import Limits
+from proxy.core.client import Client
+from proxy.core.head import RequestHead
+from proxy.errors import ProxyError
+from proxy.gateway.downstream import Downstream, Payload, Splice
+from proxy.gateway.listener import ClientConnection, ClientServer
+from proxy.upstream.deadlines import NEVER, Deadlines
+
+PEER: Final = ("203.0.113.7", 50000)
+
+
+class FakeSocket:
+    """Notes the options that are set on it."""
+
+    def __init__(self, family: int = socket.AF_INET) -> None:
+        self.family = family
+        self.type = socket.SOCK_STREAM
+        self.options: list[tuple[Any, ...]] = []
+
+    def setsockopt(self, *option: Any) -> None:
+        self.options.append(option)
+
+
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written, and calls the protocol back when it ends, at the loop's next turn."""
+
+    def __init__(
+        self, protocol: asyncio.Protocol | None = None, *, family: int = socket.AF_INET
+    ) -> None:
+        super().__init__()
+        self.sock = FakeSocket(family)
+        self.written = bytearray()
+        self.calls: list[str] = []
+        self.unsent = 0
+        self.half_closes = True
+        self.reading = True
+        self._protocol = protocol
+        self._closing = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        inet = self.sock.family != socket.AF_UNIX
+        known = {"socket": self.sock, "peername": PEER if inet else ""}
+        return known.get(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self._closing, "uvloop would raise here"
+        self.written += data
+
+    def can_write_eof(self) -> bool:
+        return self.half_closes
+
+    def write_eof(self) -> None:
+        self.calls.append("write_eof")
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def close(self) -> None:
+        self._end("close")
+
+    def abort(self) -> None:
+        self._end("abort")
+
+    def _end(self, how: str) -> None:
+        self.calls.append(how)
+        if not self._closing:
+            self._closing = True
+            if self._protocol is not None:
+                asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+
+Handler = Callable[[Downstream, RequestHead, Payload], Any]
+
+
+class FakeGateway:
+    """Answers by `handler`; keeps the heads and the errors that it was given, in order."""
+
+    def __init__(self, handler: Handler | None = None) -> None:
+        self.closing = False
+        self.heads: list[RequestHead] = []
+        self.payloads: list[Payload] = []
+        self.errors: list[ProxyError] = []
+        self._handler = handler
+
+    async def handle(self, client: Downstream, head: RequestHead, payload: Payload) -> bool:
+        self.heads.append(head)
+        self.payloads.append(payload)
+        if self._handler is not None:
+            return bool(await self._handler(client, head, payload))
+        client.write(b"<%b>" % head.target.encode())
+        return not client.closes
+
+    async def refuse(self, client: Downstream, error: ProxyError) -> None:
+        self.errors.append(error)
+        client.write(b"<%d>" % error.status)
+
+    @property
+    def targets(self) -> list[str]:
+        """The targets of the requests so far."""
+        return [head.target for head in self.heads]
+
+
+class Listener:
+    """A connection of a client over a fake transport, to a fake gateway."""
+
+    def __init__(
+        self,
+        handler: Handler | None = None,
+        *,
+        limits: Limits | None = None,
+        family: int = socket.AF_INET,
+        tls: bool = False,
+        server: ClientServer | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.gateway = FakeGateway(handler)
+        self.deadlines = Deadlines(loop)
+        self.server = server or ClientServer(
+            self.gateway, limits or Limits(), self.deadlines, tls=tls
+        )
+        self.client = cast("ClientConnection", self.server())
+        self.transport = FakeTransport(self.client, family=family)
+        self.client.connection_made(self.transport)
+
+    async def feed(self, *pieces: bytes) -> None:
+        """Hand in bytes as the event loop would, with time to answer after each piece."""
+        for piece in pieces:
+            self.client.data_received(piece)
+            await turns()
+
+    @property
+    def written(self) -> bytes:
+        """What the client was sent."""
+        return bytes(self.transport.written)
+
+
+async def turns(count: int = 6) -> None:
+    """Let the loop turn, so that what is ready to run has run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class FakeClient:
+    """A client's connection as the gateway sees it; `gone` makes every write fail."""
+
+    def __init__(self, *, address: str = "203.0.113.7") -> None:
+        self.head_sent = False
+        self.whoever = Client(address, "http", trusted=False)
+        self.read_deadline = NEVER
+        self.transport: asyncio.Transport | None = FakeTransport()
+        self.closes = False
+        self.stalled = False
+        self.gone = False
+        self.written = bytearray()
+        self.writes: list[bytes] = []
+        self.drains: list[float | None] = []
+        self.aborted = False
+        self.tail = b""
+        self.tunnel: Splice | None = None
+
+    def write(self, data: bytes) -> None:
+        if self.gone:
+            raise ConnectionResetError("the client is gone")
+        self.written += data
+        self.writes.append(data)
+
+    async def drain(self, patience: float | None) -> None:
+        self.drains.append(patience)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def open_tunnel(self, tunnel: Splice) -> bytes:
+        self.tunnel = tunnel
+        return self.tail
+
+
+class FakePayload:
+    """A body that comes in these pieces; an exception among them is raised when it is its turn.
+
+    `eof` says that all of it is there before anybody reads.
+    """
+
+    def __init__(self, *pieces: bytes | BaseException, eof: bool = False) -> None:
+        self._pieces = list(pieces)
+        self._eof = eof or not pieces
+
+    def is_eof(self) -> bool:
+        return self._eof
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        assert n == -1
+        data = b"".join(piece for piece in self._pieces if isinstance(piece, bytes))
+        self._pieces.clear()
+        return data
+
+    async def readany(self) -> bytes:
+        await asyncio.sleep(0)
+        if not self._pieces:
+            self._eof = True
+            return b""
+        piece = self._pieces.pop(0)
+        if isinstance(piece, BaseException):
+            raise piece
+        return piece
