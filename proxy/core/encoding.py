@@ -12,6 +12,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from math import isfinite
 from typing import Any, Final, NoReturn
 
+from proxy.errors import SessionInvalid
+
 
 def b64url_encode(data: bytes) -> str:
     """Return base64url without padding (RFC 7515 section 2)."""
@@ -67,3 +69,15 @@ def json_object(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+def token_header(protected: str, chars_max: int) -> dict[str, Any]:
+    """Return the header of a compact token. Raises SessionInvalid unless it is a JSON object."""
+    if len(protected) > chars_max:
+        raise SessionInvalid("the token's header is too long")
+    try:
+        return json_object(b64url_decode(protected))
+    except ValueError:
+        raise SessionInvalid(
+            "the token's header is not canonical base64url of a JSON object"
+        ) from None

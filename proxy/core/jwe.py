@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from proxy.core.encoding import b64url_decode, b64url_encode, json_object
+from proxy.core.encoding import b64url_decode, b64url_encode, token_header
 from proxy.errors import SessionInvalid
 
 GCM: Final = "A256GCM"
@@ -158,14 +158,7 @@ def parse(token: str, *, allow_zip: bool = False) -> Sealed:
 
 
 def _header(protected: str, allowed: frozenset[str]) -> dict[str, Any]:
-    if len(protected) > HEADER_CHARS_MAX:
-        raise SessionInvalid("the token's header is too long")
-    try:
-        header = json_object(b64url_decode(protected))
-    except ValueError:
-        raise SessionInvalid(
-            "the token's header is not canonical base64url of a JSON object"
-        ) from None
+    header = token_header(protected, HEADER_CHARS_MAX)
     if not allowed.issuperset(header):
         raise SessionInvalid("the token's header has members that are not allowed")
     if not all(isinstance(value, str) for value in header.values()):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from proxy.core.encoding import b64url_decode, b64url_encode, json_object
+from proxy.core.encoding import b64url_decode, b64url_encode, token_header
 from proxy.errors import SessionInvalid
 
 ALGORITHMS: Final[Mapping[str, Algorithm]] = {
@@ -60,14 +60,7 @@ def open_signed(token: str, keys: JwsKeys) -> bytes:
 
 def _algorithm(protected: str) -> str:
     """Return `alg` of a header that is otherwise harmless."""
-    if len(protected) > HEADER_CHARS_MAX:
-        raise SessionInvalid("the token's header is too long")
-    try:
-        header = json_object(b64url_decode(protected))
-    except ValueError:
-        raise SessionInvalid(
-            "the token's header is not canonical base64url of a JSON object"
-        ) from None
+    header = token_header(protected, HEADER_CHARS_MAX)
     if not _REFUSED_MEMBERS.isdisjoint(header):
         raise SessionInvalid("the token's header has members that are not allowed")
     algorithm = header.get("alg")
