@@ -230,10 +230,10 @@ class UpstreamConnection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         if self._error is None:
-            self._error = self._cut()
+            self._error = self._cut(exc)
         self._wake()
         if self.sink is not None:
             self.sink(b"")
@@ -251,12 +251,14 @@ class UpstreamConnection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    def _cut(self) -> ProxyError:
+    def _cut(self, exc: Exception | None) -> ProxyError:
         """Return what the end of the connection means for the exchange that was under way."""
         reader = self._reader
         if reader is not None:
             if self.reused and not reader.started:
                 return ConnectionStale("the pooled connection had ended")
+            if exc is not None and not reader.complete:
+                return UpstreamProtocol("the connection was reset")  # the end of no body
             try:
                 reader.feed_eof()
             except UpstreamProtocol as error:

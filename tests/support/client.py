@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self, cast
@@ -156,6 +157,13 @@ class RawClient:
         """Say that nothing more will be sent."""
         if not self.transport.is_closing():
             self.transport.write_eof()
+
+    def reset_connection(self) -> None:
+        """End the connection with a reset."""
+        sock = self.transport.get_extra_info("socket")
+        if not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
 
     def read_on(self) -> None:
         """Read what a client with a `window` has left unread."""

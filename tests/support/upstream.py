@@ -19,7 +19,9 @@ import asyncio
 import hashlib
 import json
 import re
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -145,6 +147,10 @@ class Exchange:
 
     def abort(self) -> None:
         """Reset the connection."""
+        sock = self._wire.writer.get_extra_info("socket")
+        if not self._wire.writer.is_closing() and sock.family != socket.AF_UNIX:
+            # Without it uvloop's abort() may send a FIN.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._wire.writer.transport.abort()
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 import yaml
 
 from proxy.config.load import loads
+from proxy.gateway.listener import ClientConnection
 from proxy.worker import Worker
 from tests.support import mint
 from tests.support.answers import Answer
@@ -207,6 +208,11 @@ class LocalGateway:
     def status(self) -> dict[str, Any]:
         """What `/-/status.json` says."""
         return self.worker.state.status()
+
+    @property
+    def clients(self) -> list[ClientConnection]:
+        """The connections of clients."""
+        return self.worker._clients.clients
 
     @property
     def endpoints(self) -> list[dict[str, Any]]:
