@@ -96,7 +96,7 @@ ORDINARY = words("""
     X-Amz-Security-Token X-Amz-Target X-Amz-User-Agent X-Amz-Cf-Id X-Amz-Sns-Message-Type
     X-Amz-Meta-Owner X-Amzn-Trace-Id X-Goog-Api-Key X-Goog-User-Project X-Goog-Channel-Id
     X-Goog-Upload-Protocol X-Ms-Date X-Ms-Version X-Ms-Blob-Type X-Ms-Client-Request-Id
-    X-Ms-Copy-Source CF-Ray CF-IPCountry Cdn-Loop tracestate baggage sentry-trace b3
+    X-Ms-Copy-Source CF-Ray CF-IPCountry Cdn-Loop baggage sentry-trace b3
     X-B3-TraceId X-Cloud-Trace-Context X-Datadog-Trace-Id newrelic uber-trace-id X-Hasura-Role
     X-Parse-Session-Token X-Firebase-AppCheck X-Apollo-Operation-Name apollographql-client-name
     grpc-timeout X-Grpc-Web Connect-Protocol-Version HX-Request HX-Current-URL Next-Action

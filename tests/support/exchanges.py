@@ -11,14 +11,16 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from proxy.config.load import loads
-from proxy.config.model import Config
+from proxy.config.model import Config, PrincipalPaths
 from proxy.core.client import Client
 from proxy.core.cors import Cors
+from proxy.core.decision import Permit, Reply, decide
 from proxy.core.exchange import Exchange
 from proxy.core.head import RequestHead
+from proxy.core.identity import PrincipalReader
 from proxy.core.rules import Rules, compile_rules
 from proxy.core.session import Credential, Session
-from proxy.errors import SessionInvalid
+from proxy.errors import ProxyError, SessionInvalid
 from tests.support import mint
 
 T = TypeVar("T")
@@ -86,6 +88,27 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise AssertionError("it waits for something")
+
+
+def judge(
+    rules: Rules, request: RequestHead, resolver: FakeResolver | None = None
+) -> tuple[Exchange, Permit | Reply | ProxyError]:
+    """Return the exchange of `request` and what is decided, errors included."""
+    x = exchange(request, rules.cors)
+    try:
+        return x, finish(decide(x, rules, (resolver or FakeResolver({})).resolve))
+    except ProxyError as error:
+        return x, error
+
+
+def session(sub: str = "u-1", *, expires: float | None = None, **claims: Any) -> Session:
+    """Return the session of a user; `email`, `name` and `roles` are read from the claims."""
+    principal = _READER.read({"sub": sub, **claims})
+    assert principal is not None
+    return Session(principal, "authjs-v5", expires)
+
+
+_READER: Final = PrincipalReader(PrincipalPaths())
 
 
 class FakeResolver:
