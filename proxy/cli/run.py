@@ -17,6 +17,7 @@ _DESCRIPTION: Final = (
     "The configuration is a file, or --upstream with AUTH_SECRET (or NEXTAUTH_SECRET) in the "
     "environment; one or the other, never both."
 )
+_ADMIN: Final = "GATELODGE_ADMIN"
 _NOTHING: Final = (
     f"there is no configuration. Either write ./{configfile.DEFAULT} (or name a file with -c FILE "
     f"or {configfile.VARIABLE}), or do without a file: AUTH_SECRET=... gatelodge run "
@@ -74,9 +75,13 @@ def _configuration(args: argparse.Namespace) -> Config:
         if not also:
             raise UsageError(_NOTHING)
         return from_flags(flags, os.environ)
+    config = configfile.load(args).config
+    # `healthcheck` reads this variable too, so a container may set it, to what the file says.
+    if os.environ.get(_ADMIN) == str(config.admin):
+        also = [name for name in also if name != _ADMIN]
     if also:
         raise UsageError(
             f"the configuration is {path}, so {' and '.join(also)} must not be given too; put the "
             "setting into the file"
         )
-    return configfile.load(args).config
+    return config

@@ -37,6 +37,21 @@ def test_a_file_is_served(gatelodge: Gatelodge, served: list[Config], tmp_path: 
     assert served[0].health_path == "/healthz"
 
 
+@pytest.mark.parametrize(("variable", "code"), [("127.0.0.1:9090", 7), ("127.0.0.1:9091", 2)])
+def test_variable_of_the_healthcheck_may_say_what_the_file_says(
+    gatelodge: Gatelodge,
+    served: list[Config],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    code: int,
+) -> None:
+    (tmp_path / "x.yaml").write_text(CONFIG, encoding="utf-8")
+    monkeypatch.setenv("GATELODGE_ADMIN", variable)
+    assert gatelodge("run", "-c", "x.yaml").code == code
+    assert bool(served) is (code == 7)
+
+
 def test_flags_are_served(
     gatelodge: Gatelodge, served: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
