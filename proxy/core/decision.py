@@ -17,7 +17,7 @@ from proxy.core import framing, trace
 from proxy.core.cors import is_preflight
 from proxy.core.login import login_redirect
 from proxy.core.target import Host, Target, canonicalise, parse_host
-from proxy.errors import SessionExpired, SessionMissing, Unauthorized
+from proxy.errors import SessionExpired, SessionMissing, SessionStoreDown, Unauthorized
 
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
@@ -126,10 +126,11 @@ async def _admit(
         if credential.source == "cookie":
             route.origin_check.check(x.head, host, x.client.scheme, upgrade)
         session = await resolve(credential, x.now)
-        x.user = session.principal.id
-    except (SessionMissing, SessionExpired) as refusal:
-        x.session_result = refusal.code
-        if route.policy.auth != "optional":
+        x.user, x.session_result = session.principal.id, "valid"
+    except (Unauthorized, SessionStoreDown) as error:
+        x.session_result = error.code
+        nobody = isinstance(error, SessionMissing | SessionExpired)
+        if not nobody or route.policy.auth != "optional":
             raise
     route.policy.admit(None if session is None else session.principal)
     return session

@@ -109,8 +109,8 @@ class Metrics:
         if x.attempts:
             self.retries += x.attempts - 1
             _histogram(self.upstream_seconds, x.upstream).observe(x.upstream_seconds)
-        if x.session:
-            result = (x.session, x.session_result or "valid")
+        if x.session and x.session_result:
+            result = (x.session, x.session_result)
             self.sessions[result] = self.sessions.get(result, 0) + 1
 
     def text(self) -> tuple[bytes, str]:
