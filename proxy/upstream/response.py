@@ -63,7 +63,10 @@ class ResponseReader:
         """
         self.started = True
         if self.complete:
-            self.overrun = True
+            if self.answer is not None and self.answer.status == 101:
+                self.tail += data  # until the tunnel takes over, in a turn of the loop or two
+            else:
+                self.overrun = True
             return
         if self.answer is None:
             self._head_bytes += len(data)
