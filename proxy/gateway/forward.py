@@ -50,7 +50,7 @@ async def forward(
         attempt.finish()
         return keep
     finally:
-        x.bytes_in = body.received
+        x.bytes_in += body.received  # a tunnel has counted its own
         x.upstream_seconds = monotonic() - x.upstream_started
 
 

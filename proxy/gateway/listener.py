@@ -179,7 +179,7 @@ class ClientConnection(web.RequestHandler):
             self._body, self._body_bytes = payload, 0
         elif in_body:
             self._part_of_body(len(data))
-        elif data:
+        elif data and not self._upgraded:
             self._part_of_head(data)
 
     def pause_writing(self) -> None:
