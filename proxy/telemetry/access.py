@@ -62,7 +62,7 @@ def _path(target: str) -> str:
 
 def _shown(text: str, most: int) -> str:
     """Return `text` in printable ASCII, cut to `most` characters."""
-    shown = text[:most].encode("unicode_escape").decode("ascii")
+    shown = text[: most + 1].encode("unicode_escape").decode("ascii")
     return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
