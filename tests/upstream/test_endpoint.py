@@ -3,18 +3,296 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from proxy.config.model import Endpoint as Address
-from proxy.errors import Overloaded
-from proxy.upstream.deadlines import Deadlines
+from proxy.errors import ConnectTimeout, Overloaded, UpstreamUnreachable
+from proxy.upstream.connection import UpstreamConnection
+from proxy.upstream.deadlines import NEVER, Deadlines
 from proxy.upstream.endpoint import ConnectSettings, Endpoint
+from tests.gateway.fakes import turns
+from tests.support.certificates import Authority
+from tests.support.upstream import StubUpstream
+
+ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@contextmanager
+def endpoint_at(
+    url: str,
+    *,
+    pool_idle: float = 10.0,
+    connections: int = 100,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> Iterator[Endpoint]:
+    """Yield an endpoint; its idle connections are closed at the end."""
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    settings = ConnectSettings(pool_idle, connections, tls, server_name)
+    endpoint = Endpoint(Address.parse(url), settings, loop, deadlines)
+    try:
+        yield endpoint
+    finally:
+        endpoint.close_idle()
+        deadlines.stop()
+
+
+async def ask(connection: UpstreamConnection) -> int:
+    """Send a request, read its whole answer, return its status."""
+    connection.begin(bodiless=False, upgrade=False)
+    connection.write(ASK)
+    answer = await connection.answer()
+    while await connection.read():
+        pass
+    return answer.status
+
+
+async def used(endpoint: Endpoint) -> UpstreamConnection:
+    connection = await endpoint.connect(5.0)
+    assert await ask(connection) == 200
+    return connection
+
+
+async def test_the_connection_that_was_used_last_is_used_first() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            first, second = await used(endpoint), await used(endpoint)
+            endpoint.give_back(first)
+            endpoint.give_back(second)
+            assert (endpoint.open, endpoint.idle) == (2, 2)
+            assert endpoint.take_idle(10.0) is second
+            assert endpoint.take_idle(10.0) is first
+            assert endpoint.take_idle(10.0) is None
+            assert (endpoint.open, endpoint.idle) == (2, 0)
+            first.abort()
+            second.abort()
+            await turns()
+
+
+async def test_a_connection_from_the_pool_is_marked_and_has_no_deadline_left() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            connection = await used(endpoint)
+            before = connection.reused
+            endpoint.give_back(connection)
+            waits = connection.read_deadline
+            assert endpoint.take_idle(10.0) is connection
+            assert (before, connection.reused) == (False, True)
+            assert waits < NEVER
+            assert connection.read_deadline == NEVER
+            assert await ask(connection) == 200
+            endpoint.give_back(connection)
+
+
+async def test_a_connection_that_is_too_old_stays_where_it_is() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            connection = await used(endpoint)
+            endpoint.give_back(connection)
+            connection.idle_since -= 5.0
+            assert endpoint.take_idle(4.0) is None
+            assert endpoint.idle == 1
+            assert endpoint.take_idle(6.0) is connection
+            endpoint.give_back(connection)
+
+
+async def test_a_connection_that_is_closing_is_passed_over() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            first, second = await used(endpoint), await used(endpoint)
+            endpoint.give_back(first)
+            endpoint.give_back(second)
+            second.abort()
+            assert endpoint.take_idle(10.0) is first
+            endpoint.give_back(first)
+
+
+async def test_without_a_pool_every_connection_is_closed() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url, pool_idle=0.0) as endpoint:
+            endpoint.give_back(await used(endpoint))
+            await turns()
+            assert (endpoint.open, endpoint.idle) == (0, 0)
+
+
+async def test_an_idle_connection_that_the_endpoint_closes_leaves_the_pool() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            endpoint.give_back(await used(endpoint))
+            upstream.close_idle()
+            async with asyncio.timeout(5):
+                while endpoint.open:  # noqa: ASYNC110 - a pool tells nobody that it changed
+                    await asyncio.sleep(0.001)
+            assert endpoint.idle == 0
+
+
+async def test_closing_the_idle_leaves_no_connection() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            first, second = await used(endpoint), await used(endpoint)
+            endpoint.give_back(first)
+            endpoint.give_back(second)
+            endpoint.close_idle()
+            await turns()
+            assert (endpoint.open, endpoint.idle) == (0, 0)
 
 
 async def test_the_limit_of_connections_is_kept() -> None:
-    loop = asyncio.get_running_loop()
-    settings = ConnectSettings(1.0, 0, None, None)
-    endpoint = Endpoint(Address.parse("http://127.0.0.1:1"), settings, loop, Deadlines(loop))
-    with pytest.raises(Overloaded):
-        await endpoint.connect(1.0)
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url, connections=1) as endpoint:
+            connection = await endpoint.connect(5.0)
+            with pytest.raises(Overloaded):
+                await endpoint.connect(5.0)
+            connection.abort()
+            await turns()
+            (await endpoint.connect(5.0)).abort()
+            await turns()
+            assert endpoint.open == 0
+
+
+async def test_connections_that_are_being_made_count() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url, connections=1) as endpoint:
+            making = asyncio.ensure_future(endpoint.connect(5.0))
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                await endpoint.connect(5.0)
+            (await making).abort()
+            await turns()
+
+
+# Connecting fails.
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+async def test_nobody_listens() -> None:
+    with endpoint_at(f"http://127.0.0.1:{closed_port()}") as endpoint:
+        with pytest.raises(UpstreamUnreachable) as caught:
+            await endpoint.connect(5.0)
+        assert "refused" in caught.value.reason.lower()
+        assert endpoint.open == 0
+
+
+async def test_nobody_accepts_in_time() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        loop = asyncio.get_running_loop()
+        fillers = []
+        for _ in range(2):  # the queue of connections that nobody accepts is full
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+            fillers.append(filler)
+        assert loop.is_running()
+        with endpoint_at(f"http://127.0.0.1:{deaf.getsockname()[1]}") as endpoint:
+            with pytest.raises(ConnectTimeout):
+                await endpoint.connect(0.05)
+            assert endpoint.open == 0
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_handshake_that_does_not_end_is_a_connection_that_did_not_come_about() -> None:
+    context = ssl.create_default_context()
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(5)
+        url = f"https://127.0.0.1:{deaf.getsockname()[1]}"
+        with endpoint_at(url, tls=context) as endpoint:
+            with pytest.raises(ConnectTimeout):
+                await endpoint.connect(0.05)
+            await turns()
+            assert endpoint.open == 0
+
+
+async def test_who_stops_waiting_leaves_no_connection_behind() -> None:
+    async with StubUpstream() as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            making = asyncio.ensure_future(endpoint.connect(5.0))
+            await asyncio.sleep(0)
+            making.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await making
+            assert endpoint.open == 0
+
+
+# TLS and unix sockets.
+
+
+async def test_tls_with_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with StubUpstream(tls=authority.server()) as upstream:
+        with endpoint_at(upstream.url, tls=authority.client()) as endpoint:
+            endpoint.give_back(await used(endpoint))
+            assert endpoint.idle == 1
+
+
+async def test_tls_with_a_name_of_its_own(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server = authority.server("inside.example.test", address=None)
+    async with StubUpstream(tls=server) as upstream:
+        with endpoint_at(
+            upstream.url, tls=authority.client(), server_name="inside.example.test"
+        ) as endpoint:
+            endpoint.give_back(await used(endpoint))
+            assert endpoint.idle == 1
+
+
+async def test_tls_with_the_wrong_name(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with StubUpstream(tls=authority.server("other.example.test", address=None)) as upstream:
+        with endpoint_at(upstream.url, tls=authority.client()) as endpoint:
+            with pytest.raises(UpstreamUnreachable, match=r"TLS: .*(mismatch|not valid)"):
+                await endpoint.connect(5.0)
+            assert endpoint.open == 0
+
+
+async def test_tls_with_a_certificate_of_somebody_else(tmp_path: Path) -> None:
+    server = Authority(tmp_path, "stranger").server()
+    async with StubUpstream(tls=server) as upstream:
+        with (
+            endpoint_at(upstream.url, tls=Authority(tmp_path).client()) as endpoint,
+            pytest.raises(UpstreamUnreachable, match=r"TLS: .*issuer certificate"),
+        ):
+            await endpoint.connect(5.0)
+
+
+async def test_tls_where_there_is_none(tmp_path: Path) -> None:
+    async with StubUpstream() as upstream:
+        url = upstream.url.replace("http:", "https:")
+        with endpoint_at(url, tls=Authority(tmp_path).client()) as endpoint:
+            with pytest.raises((UpstreamUnreachable, ConnectTimeout)):
+                await endpoint.connect(0.5)
+            await turns()
+            assert endpoint.open == 0
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    async with StubUpstream(path=str(tmp_path / "s")) as upstream:
+        with endpoint_at(upstream.url) as endpoint:
+            endpoint.give_back(await used(endpoint))
+            assert endpoint.authority == b"localhost"
+            assert endpoint.idle == 1
+
+
+async def test_a_unix_socket_that_is_not_there(tmp_path: Path) -> None:
+    with (
+        endpoint_at(f"unix:{tmp_path}/s") as endpoint,
+        pytest.raises(UpstreamUnreachable, match="No such file"),
+    ):
+        await endpoint.connect(5.0)
