@@ -84,7 +84,7 @@ async def _answered(
                 x.head.method,
                 attempts=x.attempts,
                 limit=permit.route.attempts,
-                replayable=whole is not None,
+                replayable=whole is not None or attempt is None,
             ):
                 raise
 
