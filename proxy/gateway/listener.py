@@ -176,6 +176,7 @@ class ClientConnection(web.RequestHandler):
                 self._messages[-1] = (error, payload)
                 if not self._body.is_eof():
                     self._body.set_exception(BadRequest("the body's framing is broken"))
+                    self._discarding = True
             self._body, self._body_bytes = payload, 0
         elif in_body:
             self._part_of_body(len(data))

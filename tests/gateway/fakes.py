@@ -80,7 +80,8 @@ class FakeTransport(asyncio.Transport):
         self._end("abort")
 
     def _end(self, how: str) -> None:
-        self.calls.append(how)
+        if not self._closing or how == "abort":
+            self.calls.append(how)
         if not self._closing:
             self._closing = True
             if self._protocol is not None:
@@ -145,6 +146,11 @@ class Listener:
         for piece in pieces:
             self.client.data_received(piece)
             await turns()
+
+    def expire(self) -> None:
+        """Let the deadline for what the client sends pass."""
+        self.client.read_deadline = 0.0
+        self.client.expire()
 
     @property
     def written(self) -> bytes:
