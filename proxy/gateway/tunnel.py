@@ -57,6 +57,8 @@ def _check_accepted(answer: Answer, key: bytes) -> None:
     sent: dict[bytes, bytes] = {name.lower(): value for name, value in answer.fields}
     if sent.get(b"upgrade", b"").strip().lower() != b"websocket":
         raise UpstreamProtocol("a 101 that does not switch to websocket")
+    if b"upgrade" not in {o.strip().lower() for o in (answer.connection or b"").split(b",")}:
+        raise UpstreamProtocol("a 101 without Connection: Upgrade")
     if sent.get(b"sec-websocket-accept", b"").strip() != accept_key(key):
         raise UpstreamProtocol("a 101 with a wrong Sec-WebSocket-Accept")
 

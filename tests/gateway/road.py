@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -88,6 +89,12 @@ class Road:
         self.pool.close_idle()
         self.deadlines.stop()
         await self.upstream.__aexit__(kind, error, trace)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Let the loop turn until `holds()`. Raises TimeoutError."""
+        async with asyncio.timeout(5.0):
+            while not holds():  # noqa: ASYNC110 - what is waited for tells nobody that it came
+                await asyncio.sleep(0.001)
 
     @property
     def records(self) -> list[Exchange]:
