@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from proxy.config.model import Config, SessionConfig
 from proxy.core.headers import DROP
 from proxy.core.routing import Route
+from proxy.core.rules import RuleError, compile_rules
 from proxy.core.session import Credential
 from proxy.core.target import Host, canonicalise
 from proxy.errors import BadCookie, SessionAmbiguous, SessionInvalid
@@ -225,6 +227,49 @@ upstreams: {{api: {{endpoints: [http://127.0.0.1:8000]}}}}
 routes: [{{path: /**, upstream: api}}]
 """
     assert passing(("Cookie", f"{COOKIE}=1"), text=text) == [("Cookie", f"{COOKIE}=1")]
+
+
+PLAIN = config_of("""
+upstreams: {api: {endpoints: [http://127.0.0.1:8000]}}
+routes: [{path: /a, upstream: api, auth: public}, {path: /b, upstream: api, auth: public}]
+""")
+A, B = PLAIN.routes
+
+UNUSABLE: dict[str, tuple[Config, tuple[str | int, ...]]] = {
+    "session": (
+        PLAIN.model_copy(
+            update={
+                "sessions": {
+                    "web": SessionConfig.model_validate(
+                        {"secret": SECRET, "jwt": {"signing_key": "no key"}}
+                    )
+                }
+            }
+        ),
+        ("sessions", "web"),
+    ),
+    "rewrite": (
+        PLAIN.model_copy(update={"routes": (A.model_copy(update={"rewrite": "/*"}), B)}),
+        ("routes", 0),
+    ),
+    "path": (
+        PLAIN.model_copy(update={"routes": (A, B.model_copy(update={"path": "no path"}))}),
+        ("routes",),
+    ),
+    "routes that tie": (PLAIN.model_copy(update={"routes": (A, A)}), ("routes",)),
+}
+
+
+@pytest.mark.parametrize(("config", "loc"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_value_that_shows_its_fault_only_in_use_is_told_with_its_place(
+    config: Config, loc: tuple[str | int, ...]
+) -> None:
+    with pytest.raises(RuleError) as caught:
+        compile_rules(config)
+    assert caught.value.loc == loc
+    assert caught.value.message
+    assert str(caught.value) == f"{'.'.join(map(str, loc))}: {caught.value.message}"
+    assert "no key" not in str(caught.value)
 
 
 def test_limits_are_those_of_the_configuration() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from proxy.core.authjs import AuthjsVerifier
+from proxy.core.identity import Verified
 from proxy.core.session import Credential, Session
 from proxy.errors import SessionExpired, SessionInvalid
 from proxy.session.resolver import Resolver
@@ -117,6 +120,29 @@ def test_the_least_used_makes_room() -> None:
     before = desk.looks
     desk.ask(two)
     assert desk.looks == (before[0], before[1] + 1)
+
+
+class Endless(AuthjsVerifier):
+    """Verifies everything, for ever."""
+
+    def verify(self, token: str, cookie_name: str, now: float) -> Verified:  # noqa: ARG002
+        return Verified({"sub": token}, "endless", None)
+
+
+def test_a_session_without_an_end_is_remembered_for_ttl() -> None:
+    text = f"""
+sessions: {{web: {{secret: {SECRET}, cache: {{ttl: 5s}}}}}}
+upstreams: {{api: {{endpoints: [http://127.0.0.1:8000]}}}}
+routes: [{{path: /**, upstream: api}}]
+"""
+    rules = rules_of(text)
+    endless = replace(rules.sessions["web"], verifier=Endless([SECRET], [COOKIE]))
+    metrics = Metrics()
+    resolver = Resolver(config_of(text), replace(rules, sessions={"web": endless}), metrics)
+    credential = Credential("web", "cookie", COOKIE, "u-1")
+    first = finish(resolver.resolve(credential, NOW))
+    assert finish(resolver.resolve(credential, NOW + 4.9)) is first
+    assert finish(resolver.resolve(credential, NOW + 5)) is not first
 
 
 def test_each_session_has_a_memory_of_its_own() -> None:
