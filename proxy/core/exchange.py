@@ -51,6 +51,11 @@ class Exchange:
     bytes_out: int = 0
 
     @property
+    def trace_kept(self) -> bool:
+        """Whether the trace is one that the client began."""
+        return self.traceparent[3:35] != self.seed[:32]
+
+    @property
     def trace_id(self) -> str:
         """The trace id of the traceparent that goes upstream (W3C Trace Context, section
         3.2.2.3).

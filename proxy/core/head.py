@@ -40,6 +40,7 @@ _SINGLES: Final = frozenset(
         b"transfer-encoding",
         b"x-forwarded-host",
         b"x-forwarded-port",
+        b"x-forwarded-prefix",
         b"x-forwarded-proto",
         b"x-request-id",
         b"x-requested-with",

@@ -21,6 +21,7 @@ DROP: Final = 1
 UNTRUSTED: Final = 2  # passes only from a trusted proxy
 COOKIE: Final = 3  # passes without the session cookies
 AUTHORIZATION: Final = 4  # passes unless it was the session
+TRACESTATE: Final = 5  # passes with the trace that it belongs to
 
 # RFC 9110 section 7.6.1, and what RFC 2616 section 13.5.1 listed before it.
 _HOP_BY_HOP: Final = frozenset(
@@ -48,6 +49,7 @@ _REWRITTEN: Final = frozenset(
         b"x-forwarded-for",
         b"x-forwarded-host",
         b"x-forwarded-port",
+        b"x-forwarded-prefix",
         b"x-forwarded-proto",
         b"x-request-id",
     }
@@ -68,6 +70,11 @@ _PROXIES_ONLY: Final = re.compile(
     rb"|forwarded|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|fastly-client-ip|x-matched-path"
     rb"|x-url-scheme|x-scheme|front-end-https"
 )
+_BY_NAME: Final = {
+    b"authorization": AUTHORIZATION,
+    b"cookie": COOKIE,
+    b"tracestate": TRACESTATE,
+}
 _PLAIN_NAME: Final = re.compile(rb"[A-Za-z0-9-]+")
 _MEMO_MAX: Final = 4096
 _MEMO_NAME_MAX: Final = 64
@@ -130,9 +137,7 @@ class RequestFilter:
             return DROP
         if _PROXIES_ONLY.fullmatch(lower):
             return UNTRUSTED
-        if lower == b"cookie":
-            return COOKIE
-        return AUTHORIZATION if lower == b"authorization" else KEEP
+        return _BY_NAME.get(lower, KEEP)
 
     def add_passing(
         self,
@@ -142,6 +147,7 @@ class RequestFilter:
         connection: bytes | None,
         trusted: bool,
         bearer_used: bool,
+        trace_kept: bool = False,
     ) -> None:
         """Append to `parts` the pieces of the lines that pass of a client's `fields`, in their
         order.
@@ -163,6 +169,7 @@ class RequestFilter:
                     kind == DROP
                     or (kind == UNTRUSTED and not trusted)
                     or (kind == AUTHORIZATION and bearer_used)
+                    or (kind == TRACESTATE and not trace_kept)
                 ):
                     continue
             if hop and name.lower() in hop:

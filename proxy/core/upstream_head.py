@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
+    from proxy.core.head import RequestHead
     from proxy.core.rules import Rules
 
 
@@ -25,12 +26,14 @@ def upstream_head(x: Exchange, permit: Permit, rules: Rules, host: bytes) -> byt
         connection=noted.get(b"connection"),
         trusted=client.trusted,
         bearer_used=credential is not None and credential.source == "bearer",
+        # W3C Trace Context, section 4.3: a trace that begins here has no state yet.
+        trace_kept=x.trace_kept,
     )
     if permit.session is not None:
         parts.append(permit.session.identity_lines(permit.route.identity))
     parts.append(rules.proxies.forwarding_lines(head, client, noted[b"host"]))
-    if permit.prefix is not None:
-        parts.append(b"X-Forwarded-Prefix: %b\r\n" % permit.prefix.encode("ascii"))
+    if prefix := _prefix(head, permit.prefix, trusted=client.trusted):
+        parts.append(b"X-Forwarded-Prefix: %b\r\n" % prefix)
     if b"transfer-encoding" in noted:
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif b"content-length" in noted:
@@ -41,3 +44,12 @@ def upstream_head(x: Exchange, permit: Permit, rules: Rules, host: bytes) -> byt
         f"X-Request-Id: {x.request_id}\r\ntraceparent: {x.traceparent}\r\n\r\n".encode("ascii")
     )
     return b"".join(parts)
+
+
+def _prefix(head: RequestHead, ours: str | None, *, trusted: bool) -> bytes:
+    """Return what was cut off the path on its way here and by us, as one value; b"" for nothing.
+
+    Raises BadRequest when a trusted proxy sent several.
+    """
+    outer = (head.get(b"x-forwarded-prefix") or b"") if trusted else b""
+    return outer if ours is None else outer.rstrip(b"/") + ours.encode("ascii")

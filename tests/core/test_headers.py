@@ -121,7 +121,8 @@ def test_order_case_repeats_and_empty_values_stay() -> None:
 ENDS_HERE = words("""
     Connection Keep-Alive Proxy-Authenticate Proxy-Authorization Proxy-Connection TE Trailer
     Transfer-Encoding Upgrade Content-Length Expect Forwarded Host HTTP2-Settings traceparent
-    X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Proto X-Request-Id
+    X-Forwarded-For X-Forwarded-Host X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto
+    X-Request-Id
 """)
 
 # Section 4 of the design: dropped whoever sends it.
@@ -143,7 +144,7 @@ def test_a_field_that_is_ours_or_dangerous_never_passes(name: str, trusted: bool
 # Section 4 of the design, and kin: what a proxy in front of us may say, and nobody else.
 PROXIES_ONLY = words("""
     X-Forwarded-User X-Forwarded-Email X-Forwarded-Groups X-Forwarded-Preferred-Username
-    X-Forwarded-Access-Token X-Forwarded-Prefix X-Forwarded-Uri X-Forwarded-Method
+    X-Forwarded-Access-Token X-Forwarded-Uri X-Forwarded-Method
     X-Forwarded-Ssl X-Forwarded-Scheme X-Forwarded-Server X-Forwarded-Client-Cert
     X-Forwarded-Tls-Client-Cert X-Real-IP True-Client-IP CF-Connecting-IP CF-Connecting-IPv6
     Fastly-Client-IP X-Client-IP X-Cluster-Client-IP Remote-User Remote-Groups Remote-Name
