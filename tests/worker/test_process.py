@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.support.worker import LocalGateway, settings
+import asyncio
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.client import RawClient
+from tests.support.gateway import ROOT
+from tests.support.scripts import Held, silent
+from tests.support.upstream import StubUpstream
+from tests.support.worker import LocalGateway, request, settings
 
 
 async def test_a_worker_says_where_it_listens() -> None:
@@ -10,3 +21,79 @@ async def test_a_worker_says_where_it_listens() -> None:
         assert set(gateway.worker.addresses) == {"main", "admin"}
         assert gateway.status["state"] == "ready"
     assert gateway.status["state"] == "stopped"
+
+
+async def test_a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() -> None:
+    held = Held()
+    async with StubUpstream() as upstream, LocalGateway(settings(upstream.url)) as gateway:
+        upstream.script("/public/held", held)
+        async with RawClient(gateway.port) as busy, RawClient(gateway.port) as idle:
+            await idle.send(request("GET", "/public/x"))
+            await idle.read_answers()
+            await busy.send(request("GET", "/public/held"))
+            await upstream.wait(lambda: len(upstream.requests) == 2)
+            draining = asyncio.ensure_future(gateway.drain())
+            await idle.read_until_closed()
+            assert not draining.done()
+            assert gateway.worker.state.ready() == (False, "draining")
+            held.go.set()
+            [answer] = await busy.read_answers()
+            assert (answer.status, answer.get("Connection")) == (200, "close")
+            await draining
+        assert gateway.status["state"] == "stopped"
+
+
+async def test_requests_are_taken_while_readiness_is_withdrawn() -> None:
+    config = settings("http://127.0.0.1:1", drain={"delay": "300ms", "timeout": "5s"})
+    config["health_path"] = "/healthz"
+    async with LocalGateway(config) as gateway:
+        draining = asyncio.ensure_future(gateway.drain())
+        await gateway.until(lambda: not gateway.worker.state.ready()[0])
+        assert (await gateway.ask("GET", "/healthz")).status == 503
+        assert (await gateway.ask("GET", "/nowhere")).status == 404
+        await draining
+        with pytest.raises(ConnectionRefusedError):
+            await gateway.ask("GET", "/nowhere")
+
+
+async def test_what_outlasts_the_drain_is_cut_off() -> None:
+    async with StubUpstream() as upstream:
+        config = settings(upstream.url, drain={"delay": "0s", "timeout": "100ms"})
+        async with LocalGateway(config) as gateway:
+            upstream.script("/public/x", silent)
+            async with RawClient(gateway.port) as client:
+                await client.send(request("GET", "/public/x"))
+                await upstream.wait(lambda: bool(upstream.requests))
+                await gateway.drain()
+                await client.read_until_closed()
+                assert client.received == b""
+        assert [line["status"] for line in gateway.log_lines()] == [499]
+
+
+async def test_a_stop_cuts_off_at_once_and_logs_what_it_cut() -> None:
+    async with StubUpstream() as upstream, LocalGateway(settings(upstream.url)) as gateway:
+        upstream.script("/public/x", silent)
+        async with RawClient(gateway.port) as client:
+            await client.send(request("GET", "/public/x"))
+            await upstream.wait(lambda: bool(upstream.requests))
+            await gateway.stop()
+            await client.read_until_closed()
+        assert [line["status"] for line in gateway.log_lines()] == [499]
+        assert gateway.status["connections"] == {"client": 0, "upstream": 0}
+
+
+@pytest.mark.slow
+def test_a_worker_refuses_to_run_without_the_c_parser() -> None:
+    code = "from tests.support.worker import settings, LocalGateway as G; import asyncio\n"
+    code += "async def main():\n  async with G(settings('http://127.0.0.1:1')): pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "asyncio.run(main())"],
+        cwd=ROOT,
+        env={**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: aiohttp runs without its C parser" in done.stderr

@@ -2,19 +2,78 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests.support.certificates import Authority
+from tests.support.client import RawClient
 from tests.support.gateway import GatewayProcess
-from tests.support.worker import settings
+from tests.support.scripts import silent
+from tests.support.upstream import StubUpstream
+from tests.support.worker import request, settings
 
-CONFIG = yaml.safe_dump(settings("http://127.0.0.1:1"), sort_keys=False)
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
+def text_of(*endpoints: str, **sections: Any) -> str:
+    return yaml.safe_dump(settings(*(endpoints or ("http://127.0.0.1:1",)), **sections))
+
+
+def events(gateway: GatewayProcess) -> list[Any]:
+    return [line.get("event") for line in gateway.log_lines()]
+
+
 async def test_a_term_drains_and_exits_0(tmp_path: Path) -> None:
-    async with GatewayProcess(CONFIG, tmp_path) as gateway:
+    async with GatewayProcess(text_of(), tmp_path) as gateway:
         assert await gateway.terminate() == 0
-        assert any(line.get("event") == "draining" for line in gateway.log_lines())
+        assert "draining" in events(gateway)
+
+
+async def test_a_hup_is_noted_and_an_int_drains(tmp_path: Path) -> None:
+    async with GatewayProcess(text_of(), tmp_path) as gateway:
+        gateway.process.send_signal(signal.SIGHUP)
+        await gateway.wait_for_log(lambda line: "reload" in str(line.get("event")))
+        assert gateway.running
+        gateway.process.send_signal(signal.SIGINT)
+        assert await gateway.wait() == 0
+        assert "draining" in events(gateway)
+
+
+async def test_a_second_int_exits_at_once(tmp_path: Path) -> None:
+    async with StubUpstream() as upstream:
+        upstream.script("/public/x", silent)
+        config = text_of(upstream.url, drain={"delay": "0s", "timeout": "60s"})
+        async with GatewayProcess(config, tmp_path) as gateway, RawClient(gateway.port) as client:
+            await client.send(request("GET", "/public/x"))
+            await upstream.wait(lambda: bool(upstream.requests))
+            gateway.process.send_signal(signal.SIGINT)
+            await gateway.wait_for_log(lambda line: line.get("event") == "draining")
+            gateway.process.send_signal(signal.SIGINT)
+            assert await gateway.wait(deadline=20.0) == 130
+
+
+async def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        gateway = GatewayProcess(text_of(listen=address), tmp_path)
+        gateway.spawn()
+        assert await gateway.wait() == 1
+    [line] = [line for line in gateway.log_lines() if line["level"] == "error"]
+    assert line["event"] == "cannot start"
+    assert f"cannot listen on {address}: " in line["reason"]
+    assert "Traceback" not in gateway.log_text()
+
+
+async def test_a_broken_key_file_ends_the_start(tmp_path: Path) -> None:
+    cert, key = Authority(tmp_path).issue("localhost")
+    key.write_text("nothing", encoding="ascii")
+    listen = {"address": "127.0.0.1:0", "tls": {"cert": str(cert), "key": str(key)}}
+    gateway = GatewayProcess(text_of(listen=listen), tmp_path)
+    gateway.spawn()
+    assert await gateway.wait() == 1
+    assert "Traceback" not in gateway.log_text()

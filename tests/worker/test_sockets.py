@@ -2,10 +2,115 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from proxy.config.model import ListenTls
 from proxy.config.units import Address
-from proxy.worker.sockets import bind, bound_address
+from proxy.worker.sockets import bind, bound_address, server_context
+from tests.support.certificates import Authority
 
 
 def test_a_port_of_0_is_told_as_the_port_that_it_became() -> None:
     with bind(Address.parse("127.0.0.1:0")) as listener:
         assert bound_address(listener) == f"127.0.0.1:{listener.getsockname()[1]}"
+        assert not listener.getblocking()
+
+
+@pytest.mark.parametrize("text", ["[::1]:0", "[::]:0"])
+def test_an_address_of_ipv6_has_brackets(text: str) -> None:
+    with bind(Address.parse(text)) as listener:
+        host = text.rpartition(":")[0]
+        assert bound_address(listener) == f"{host}:{listener.getsockname()[1]}"
+
+
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
+    with (
+        bind(Address.parse("[::]:0")) as listener,
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=5) as client,
+    ):
+        assert client.getpeername()[0] == "127.0.0.1"
+
+
+def test_an_address_in_use_is_named() -> None:
+    with bind(Address.parse("127.0.0.1:0")) as taken:
+        address = bound_address(taken)
+        with pytest.raises(OSError, match=f"cannot listen on {address}: ") as caught:
+            bind(Address.parse(address))
+        assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_a_host_that_is_not_ours_is_named() -> None:
+    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1:0: "):
+        bind(Address.parse("192.0.2.1:0"))
+
+
+def connects(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with bind(Address.parse(f"unix:{path}")) as listener:
+        assert bound_address(listener) == f"unix:{path}"
+        assert connects(path)
+
+
+def test_a_unix_socket_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    bind(Address.parse(f"unix:{path}")).close()
+    assert path.is_socket()
+    with bind(Address.parse(f"unix:{path}")):
+        assert connects(path)
+
+
+def test_a_unix_socket_that_somebody_answers_on_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with bind(Address.parse(f"unix:{path}")):
+        with pytest.raises(OSError, match=f"cannot listen on unix:{path}: "):
+            bind(Address.parse(f"unix:{path}"))
+        assert connects(path)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("data", encoding="ascii")
+    with pytest.raises(OSError, match="cannot listen on unix:"):
+        bind(Address.parse(f"unix:{path}"))
+    assert path.read_text(encoding="ascii") == "data"
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        bind(Address.parse(f"unix:{tmp_path}/none/s"))
+
+
+# TLS.
+
+
+def test_the_context_for_clients(tmp_path: Path) -> None:
+    cert, key = Authority(tmp_path).issue("localhost")
+    context = server_context(ListenTls(cert=cert, key=key))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_NONE
+
+
+@pytest.mark.parametrize("broken", ["cert", "key"])
+def test_a_file_that_is_no_certificate_or_key(tmp_path: Path, broken: str) -> None:
+    cert, key = Authority(tmp_path).issue("localhost")
+    {"cert": cert, "key": key}[broken].write_text("nothing", encoding="ascii")
+    with pytest.raises(OSError, match=r"."):
+        server_context(ListenTls(cert=cert, key=key))
+
+
+def test_a_key_of_another_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, _ = authority.issue("one")
+    _, key = authority.issue("two")
+    with pytest.raises(ssl.SSLError):
+        server_context(ListenTls(cert=cert, key=key))
