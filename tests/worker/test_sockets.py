@@ -95,7 +95,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_the_context_for_clients(tmp_path: Path) -> None:
     cert, key = Authority(tmp_path).issue("localhost")
-    context = server_context(ListenTls(cert=cert, key=key))
+    context = server_context(ListenTls.model_validate({"cert": str(cert), "key": str(key)}))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_NONE
 
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_certificate_or_key(tmp_path: Path, broken: str) -> No
     cert, key = Authority(tmp_path).issue("localhost")
     {"cert": cert, "key": key}[broken].write_text("nothing", encoding="ascii")
     with pytest.raises(OSError, match=r"."):
-        server_context(ListenTls(cert=cert, key=key))
+        server_context(ListenTls.model_validate({"cert": str(cert), "key": str(key)}))
 
 
 def test_a_key_of_another_certificate(tmp_path: Path) -> None:
@@ -113,4 +113,4 @@ def test_a_key_of_another_certificate(tmp_path: Path) -> None:
     cert, _ = authority.issue("one")
     _, key = authority.issue("two")
     with pytest.raises(ssl.SSLError):
-        server_context(ListenTls(cert=cert, key=key))
+        server_context(ListenTls.model_validate({"cert": str(cert), "key": str(key)}))
