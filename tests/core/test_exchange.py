@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from proxy.core.exchange import CLIENT_GONE
-from tests.support.exchanges import exchange, head
+from proxy.core.trace import traceparent
+from tests.support.exchanges import SEED, exchange, head
 
 
 def test_an_exchange_begins_with_nothing_done() -> None:
@@ -15,6 +16,12 @@ def test_the_trace_id_is_that_of_the_traceparent() -> None:
     assert exchange(head()).trace_id == ""
     x = exchange(head(), traceparent="00-" + "a1" * 16 + "-" + "b2" * 8 + "-01")
     assert x.trace_id == "a1" * 16
+
+
+def test_a_trace_is_kept_or_begins_here() -> None:
+    assert exchange(head(), traceparent=traceparent(None, SEED)).trace_kept is False
+    sent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert exchange(head(), traceparent=traceparent(sent, SEED)).trace_kept is True
 
 
 def test_a_client_that_left_has_a_status_of_its_own() -> None:

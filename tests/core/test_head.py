@@ -36,6 +36,7 @@ SINGLE = [
     "transfer-encoding",
     "x-forwarded-host",
     "x-forwarded-port",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-request-id",
     "x-requested-with",

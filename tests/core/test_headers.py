@@ -45,6 +45,7 @@ def passing(
     *,
     trusted: bool = False,
     bearer_used: bool = False,
+    trace_kept: bool = False,
     rules: RequestFilter | None = None,
 ) -> list[Field]:
     """Return what becomes of a client's fields, as the upstream's parser would read it."""
@@ -56,6 +57,7 @@ def passing(
         connection=request.noted.get(b"connection"),
         trusted=trusted,
         bearer_used=bearer_used,
+        trace_kept=trace_kept,
     )
     text = b"".join(parts).decode("latin-1")
     assert text == "" or text.endswith("\r\n")
@@ -340,6 +342,13 @@ def test_a_bearer_that_was_the_session_is_taken_out_and_others_pass() -> None:
     sent = [("Authorization", "Bearer T"), ("authorization", "Basic YTpi")]
     assert passing(sent) == sent
     assert passing(sent, bearer_used=True) == []
+
+
+def test_the_state_of_a_trace_passes_with_it_alone() -> None:
+    sent = [("tracestate", "a=1"), ("Tracestate", "b=2")]
+    assert passing(sent, trace_kept=True) == sent
+    assert passing(sent, trace_kept=False) == []
+    assert passing(sent, trace_kept=False, trusted=True) == []
 
 
 def test_long_names_and_cookies_of_clients_are_not_remembered() -> None:

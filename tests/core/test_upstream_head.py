@@ -10,6 +10,7 @@ from proxy.core.decision import Permit
 from proxy.core.head import RequestHead
 from proxy.core.identity import fold_name
 from proxy.core.upstream_head import upstream_head
+from proxy.errors import BadRequest
 from tests.support.exchanges import (
     COOKIE,
     HOST,
@@ -229,12 +230,29 @@ def test_a_strangers_prefix_does_not_arrive() -> None:
     assert values(fields_for(forged, target="/svc/a"), "X-Forwarded-Prefix") == ["/svc"]
 
 
-def test_a_prefix_is_told_once() -> None:
+@pytest.mark.parametrize(
+    ("outer", "target", "told"),
+    [
+        ("/outer", "/public/x", "/outer"),
+        ("/outer", "/svc/a", "/outer/svc"),
+        ("/outer/", "/svc/a", "/outer/svc"),
+        ("/", "/svc/a", "/svc"),
+        ("", "/svc/a", "/svc"),
+    ],
+)
+def test_what_was_cut_off_before_us_and_by_us_is_told_once(
+    outer: str, target: str, told: str
+) -> None:
     """Of two lines one backend takes the first, one the last, and one joins them with a comma."""
-    outer = ("X-Forwarded-Prefix", "/outer")
-    assert values(fields_for(outer, peer=PROXY), "X-Forwarded-Prefix") == ["/outer"]
-    told = values(fields_for(outer, target="/svc/a", peer=PROXY), "X-Forwarded-Prefix")
-    assert len(told) == 1
+    fields = fields_for(("X-Forwarded-Prefix", outer), target=target, peer=PROXY)
+    assert values(fields, "X-Forwarded-Prefix") == [told]
+
+
+def test_a_proxy_that_tells_two_prefixes_tells_none() -> None:
+    twice = [("X-Forwarded-Prefix", "/a"), ("X-Forwarded-Prefix", "/b")]
+    with pytest.raises(BadRequest):
+        fields_for(*twice, peer=PROXY)
+    assert values(fields_for(*twice, target="/svc/a"), "X-Forwarded-Prefix") == ["/svc"]
 
 
 def test_a_trusted_proxy_names_client_request_and_trace() -> None:
