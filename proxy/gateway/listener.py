@@ -141,12 +141,12 @@ class ClientConnection(web.RequestHandler):
         return f"<ClientConnection {state}>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        peer = self.peername
+        peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "unix"
         self.whoever = Client(self._peer, "https" if self._server.tls else "http", trusted=False)
         self._server.deadlines.watch(self)
         self.read_deadline = monotonic() + self._server.limits.idle
+        super().connection_made(transport)  # last: from Python 3.12 on it runs `start` at once
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server.deadlines.forget(self)
