@@ -86,6 +86,8 @@ class Endpoint:
         UpstreamUnreachable, Overloaded.
         """
         if self.open >= self._settings.max_connections:
+            self._close_oldest()
+        if self.open >= self._settings.max_connections:
             raise Overloaded(f"{self.open} connections to the endpoint are open (connections)")
         self._connecting += 1
         try:
@@ -100,6 +102,13 @@ class Endpoint:
         self._open.add(connection)
         self._deadlines.watch(connection)
         return connection
+
+    def _close_oldest(self) -> None:
+        """Make room: a connection that only waits must not keep a request from having its own."""
+        if self._idle:
+            oldest = self._idle.pop(0)
+            self._open.discard(oldest)
+            oldest.abort()
 
     async def _connect(self) -> UpstreamConnection:
         address, settings = self._address, self._settings

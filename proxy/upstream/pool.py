@@ -10,7 +10,7 @@ from proxy.upstream.endpoint import ConnectSettings, Endpoint
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Collection
+    from collections.abc import Sequence
 
     from proxy.config.model import UpstreamConfig
     from proxy.upstream.deadlines import Deadlines
@@ -43,20 +43,20 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool {self.name} {self.endpoints!r}>"
 
-    def pick(self, tried: Collection[Endpoint]) -> Endpoint:
-        """Return the endpoint whose turn it is: one that was not tried for this request, if
-        there is any.
-        """
-        for _ in self.endpoints:
-            endpoint = self._next()
-            if endpoint not in tried:
-                return endpoint
-        return self._next()
+    def pick(self, tried: Sequence[Endpoint]) -> Endpoint:
+        """Return the endpoint whose turn it is; after a failed try the next one that was not tried.
 
-    def _next(self) -> Endpoint:
-        endpoint = self.endpoints[self._turn]
-        self._turn = (self._turn + 1) % len(self.endpoints)
-        return endpoint
+        Only a first try takes a turn: otherwise each retry would give the endpoint that is down the
+        next request as well.
+        """
+        endpoints = self.endpoints
+        if not tried:
+            endpoint = endpoints[self._turn]
+            self._turn = (self._turn + 1) % len(endpoints)
+            return endpoint
+        last = endpoints.index(tried[-1])
+        others = endpoints[last + 1 :] + endpoints[: last + 1]
+        return next((other for other in others if other not in tried), others[0])
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request."""

@@ -95,7 +95,7 @@ class Worker:
             self._gateway, config.limits, self._deadlines, tls=tls is not None
         )
         self.state = State(self._gateway, self._clients, metrics, self.addresses, __version__)
-        admin, main = bind(config.admin), bind(config.listen.address)
+        main, admin = _bind_both(config)
         self._admin = web.AppRunner(admin_app(self.state), access_log=None)
         await self._admin.setup()
         await web.SockSite(self._admin, admin).start()
@@ -103,8 +103,8 @@ class Worker:
         self._server = await loop.create_server(self._clients, sock=main, ssl=context)
         self._announce("main", main)
         self._ticker = loop.call_later(_TICK, self._tick)
-        # What is there by now stays: let the garbage collector not look at it with every generation
-        # (PEP 556 talks of this cost). Exchanges make no cycles, so collecting can be rare.
+        # What is there by now stays, so the garbage collector need not look at it again; exchanges
+        # make no cycles, so it need not look often.
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
         self.state.phase = "ready"
@@ -168,3 +168,13 @@ class Worker:
             if client.tunnel is not None:
                 # Spreads load; guessing it gains nobody anything.
                 loop.call_later(random.uniform(0, over), client.tunnel.close, RESTART)  # noqa: S311
+
+
+def _bind_both(config: Config) -> tuple[socket.socket, socket.socket]:
+    """Return the main and the admin listener's sockets, or neither. Raises OSError."""
+    main = bind(config.listen.address)
+    try:
+        return main, bind(config.admin)
+    except OSError:
+        main.close()
+        raise
