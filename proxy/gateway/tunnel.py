@@ -35,8 +35,8 @@ async def run_tunnel(
 ) -> None:
     """Answer the client with the 101 and splice the connections until one of them ends.
 
-    Raises UpstreamProtocol when the 101 does not accept this WebSocket (RFC 6455 section 4.1,
-    points 2-4 and 5).
+    Raises UpstreamProtocol when the 101 does not accept this WebSocket (RFC 6455 section 4.1, on
+    the server's response, points 2 to 4). Extensions are between client and endpoint.
     """
     _check_accepted(answer, x.head.noted[b"sec-websocket-key"])
     head = answer_head(x, answer, rules, close=False, upgrade=True)

@@ -2,7 +2,8 @@
 
 A connection is used again only when the request was written whole, the answer has ended, and not
 one byte more has come; a byte on an idle connection ends it. Anything else and an answer could
-reach the wrong request.
+reach the wrong request. (llhttp passes over an empty line behind an answer; that is harmless, as
+every answer gets a parser of its own.)
 """
 
 from __future__ import annotations
