@@ -248,6 +248,8 @@ class ClientConnection(web.RequestHandler):
                 self.busy = False
                 if not keep:
                     break
+                if self._paused:  # else a client that reads nothing could ask for ever more
+                    await self.drain(self._server.limits.idle)
         except ConnectionError:
             pass  # the client is gone
         except Exception:  # noqa: BLE001 - the last resort: aiohttp would lose it without a word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -243,6 +244,31 @@ async def test_slow_upstream_holds_the_client_back(upstream: StubUpstream, frami
     assert answer.status == 200
     assert upstream.requests[0].size == size
     assert upstream.requests[0].digest == hashlib.sha256(b"x" * size).hexdigest()
+
+
+@pytest.mark.parametrize("path", ["/public/x", "/api/x", "/healthz"])
+async def test_client_that_reads_nothing_is_not_answered_without_end(
+    upstream: StubUpstream, path: str
+) -> None:
+    """Each answer fits into one write, and behind it waits the next request."""
+    size = 100 * 1024
+    upstream.script(
+        "/public/x", b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
+    )
+    config = settings(upstream.url, health_path="/healthz")
+    async with (
+        LocalGateway(config) as gateway,
+        RawClient(gateway.port, window=4096) as client,
+    ):
+        with suppress(TimeoutError):
+            for _ in range(400 if path == "/public/x" else 2000):
+                await client.send(request("GET", path, "X-Pad: " + "x" * 2000) * 10, deadline=1)
+        await stalled(gateway, lambda: len(upstream.requests))
+        held = [
+            each.transport.get_write_buffer_size() for each in gateway.clients if each.transport
+        ]
+        assert len(held) == 1
+        assert held[0] < 2 * MIB
 
 
 async def test_long_stall_of_the_client_is_no_timeout_of_the_upstream(
