@@ -185,6 +185,11 @@ class RawClient:
         """Return what has arrived so far as answers to requests with these `methods`."""
         return parse_answers(self.received, eof=self.eof, methods=methods)
 
+    def answer_from(self, start: int) -> Answer:
+        """Return the whole answer that begins behind the first `start` bytes, the last there is."""
+        [answer] = parse_answers(self.received[start:], eof=self.eof).all
+        return answer
+
     async def read_answers(
         self, count: int = 1, *, methods: Sequence[str] = (), deadline: float = DEADLINE
     ) -> list[Answer]:
