@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from proxy.config.model import SessionConfig
 from proxy.core.authjs import ANY_COOKIE, AuthjsVerifier
@@ -70,14 +69,12 @@ class Session:
 class SessionRule:
     """How one session is found in a request and verified.
 
-    `cookie_names` are the base names of its cookie. `digest` is a SHA-256 of all that decides what
-    a token means here, and part of the key under which a verified session is cached.
+    `cookie_names` are the base names of its cookie.
     """
 
     name: str
     cookie_names: tuple[str, ...]
     bearer: bool
-    digest: bytes = field(repr=False)
     finder: CookieFinder = field(repr=False)
     verifier: AuthjsVerifier = field(repr=False)
     reader: PrincipalReader = field(repr=False)
@@ -97,7 +94,6 @@ class SessionRule:
             name=name,
             cookie_names=cookie_names,
             bearer=config.bearer,
-            digest=_digest(config),
             finder=CookieFinder(cookie_names),
             verifier=AuthjsVerifier(secrets, cookie_names, max_age=config.max_age, jwt=config.jwt),
             reader=PrincipalReader(config.principal),
@@ -153,12 +149,3 @@ class SessionRule:
         if principal is None:
             raise SessionInvalid("the claims hold no id of a user")
         return Session(principal, verified.kind, verified.expires)
-
-
-def _digest(config: SessionConfig) -> bytes:
-    everything = config.model_dump(exclude={"cache"})
-    return hashlib.sha256(json.dumps(everything, default=_reveal, sort_keys=True).encode()).digest()
-
-
-def _reveal(secret: Any) -> str:
-    return str(secret.get_secret_value())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.model import CacheConfig, JwtOptions, PrincipalPaths, SessionConfig
+from proxy.config.model import JwtOptions, PrincipalPaths, SessionConfig
 from proxy.core.cookies import AUTO
 from proxy.core.head import RequestHead
 from proxy.core.identity import IdentityHeaders
@@ -190,30 +190,6 @@ def test_the_settings_reach_the_verifier_and_the_reader() -> None:
 def test_what_cannot_be_compiled_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="neither a JWK nor PEM"):
         rule(jwt={"signing_key": "nonsense"})
-
-
-CHANGES: list[dict[str, Any]] = [
-    {"secret": "another-secret-of-some-length-123"},
-    {"secret": [SECRET, "another-secret-of-some-length-123"]},
-    {"cookie": "sid"},
-    {"max_age": "1h"},
-    {"bearer": True},
-    {"principal": {"id": "id"}},
-    {"jwt": {"algorithms": ["HS256"]}},
-    {"jwt": {"signing_key": '{"kty":"oct","k":"AAAA"}'}},
-    {"jwt": {"signing_key": '{"kty":"oct","k":"AAAB"}'}},
-]
-
-
-def test_the_digest_tells_settings_apart() -> None:
-    digests = {rule(**change).digest for change in [{}, *CHANGES]}
-    assert len(digests) == len(CHANGES) + 1
-
-
-def test_the_digest_is_that_of_the_settings() -> None:
-    assert rule().digest == SessionRule.compile("other", config()).digest
-    assert rule(cache=CacheConfig(entries=5)).digest == rule().digest
-    assert len(rule().digest) == 32
 
 
 def test_reprs_hide_tokens_and_secrets() -> None:
