@@ -280,6 +280,20 @@ async def test_what_follows_an_upgrade_is_not_parsed() -> None:
     assert opened.handler._request_count == 1
 
 
+@pytest.mark.parametrize(
+    ("head", "upgraded"),
+    [(UPGRADE, True), (UPGRADE.replace(b"websocket", b"h2c"), False), (GET, False)],
+    ids=["websocket", "h2c", "none"],
+)
+async def test_whether_what_follows_is_no_http_any_more(head: bytes, upgraded: bool) -> None:
+    opened = Open()
+    assert not opened.handler._upgraded
+    opened.feed(head)
+    assert bool(opened.handler._upgraded) is upgraded
+    opened.feed(GET)
+    assert opened.handler._request_count == (1 if upgraded else 2)
+
+
 async def test_a_long_tail_pauses_the_transport_until_it_is_told_to_go_on() -> None:
     opened = Open()
     opened.feed(UPGRADE, b"x" * (1 << 20))

@@ -170,6 +170,15 @@ async def test_a_body_without_framing_ends_with_the_connection() -> None:
     assert [await wire.connection.read(), await wire.connection.read()] == [b"body", b""]
 
 
+async def test_a_reset_is_the_end_of_no_body() -> None:
+    wire = Wire()
+    wire.feed(b"HTTP/1.1 200 OK\r\n\r\nbody")
+    wire.connection.connection_lost(ConnectionResetError())
+    assert await wire.connection.read() == b"body"
+    with pytest.raises(UpstreamProtocol):
+        await wire.connection.read()
+
+
 async def test_a_whole_answer_outlasts_the_end_of_the_connection() -> None:
     wire = Wire()
     wire.feed(OK)
@@ -264,6 +273,24 @@ async def test_an_endpoint_waits_for_a_client_that_reads_slowly() -> None:
         reading.append(wire.transport.reading)
     assert reading == [True, True, False]
     assert len(await wire.connection.read()) == 3 * PART
+    assert wire.transport.reading
+
+
+async def test_what_is_taken_with_the_head_lets_the_endpoint_go_on() -> None:
+    wire = Wire()
+    wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 3 * PART)
+    assert not wire.transport.reading
+    assert len(wire.connection.take()) == 3 * PART
+    assert wire.transport.reading
+
+
+async def test_a_connection_is_kept_only_when_it_reads() -> None:
+    """A large answer that comes at once stops the reading; the next answer must not find it so."""
+    wire = Wire()
+    wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (3 * PART) + b"x" * 3 * PART)
+    wire.connection.take()
+    assert wire.connection.exhausted
+    assert wire.connection.end()
     assert wire.transport.reading
 
 
