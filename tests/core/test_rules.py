@@ -10,7 +10,7 @@ from proxy.core.routing import Route
 from proxy.core.rules import RuleError, compile_rules
 from proxy.core.session import Credential
 from proxy.core.target import Host, canonicalise
-from proxy.errors import BadCookie, SessionAmbiguous, SessionInvalid
+from proxy.errors import BadCookie, OriginRefused, SessionAmbiguous, SessionInvalid
 from tests.support.exchanges import (
     APP,
     COOKIE,
@@ -122,6 +122,38 @@ def test_a_route_may_leave_cors_and_sign_in_to_others() -> None:
     assert route("/maybe/**").policy.auth == "optional"
     assert route("/public/**").policy.auth == "public"
     assert not route("/public/**").upgrade
+
+
+ORIGINS = {
+    "those of cors": ("", True, False),
+    "its own": ("csrf: {origins: [https://other.example.test]}", False, True),
+    "off": ("csrf: {check_origin: false}", True, True),
+}
+
+
+@pytest.mark.parametrize(("csrf", "app", "other"), ORIGINS.values(), ids=ORIGINS)
+def test_requests_that_change_something_come_from_the_origins_that_are_named(
+    csrf: str, app: bool, other: bool
+) -> None:
+    check = (
+        rules_of(f"""
+public_origin: https://public.example.test
+cors: {{origins: [https://app.example.test]}}
+upstreams: {{api: {{endpoints: [http://127.0.0.1:8000]}}}}
+routes: [{{path: /**, upstream: api, auth: public}}]
+{csrf}
+""")
+        .routes.rows()[0]
+        .origin_check
+    )
+    for name, allowed in (("app", app), ("other", other), ("public", True)):
+        request = head(("Origin", f"https://{name}.example.test"), method="POST")
+        try:
+            check.check(request, Host(HOST, None), "http", False)
+        except OriginRefused:
+            assert not allowed
+        else:
+            assert allowed
 
 
 def test_a_public_route_has_no_session() -> None:

@@ -140,6 +140,11 @@ def test_connection_cannot_take_away_what_we_say() -> None:
     assert fields == [("Host", HOST), *IDENTITY, *forwarding(), length, *NAMES]
 
 
+def test_what_connection_names_of_the_clients_own_ends_here() -> None:
+    fields = fields_for(("X-A", "1"), ("Connection", "x-a"), ("X-B", "2"))
+    assert fields == [("Host", HOST), ("X-B", "2"), *forwarding(), *NAMES]
+
+
 def test_each_upstream_is_told_in_its_own_words() -> None:
     fields = fields_for(*FORGED, SIGNED_IN, target="/org/x")
     assert fields[1:3] == [("X-Org", "7"), ("X-Who", "zoe@example.test")]
@@ -245,7 +250,8 @@ def test_what_was_cut_off_before_us_and_by_us_is_told_once(
 ) -> None:
     """Of two lines one backend takes the first, one the last, and one joins them with a comma."""
     fields = fields_for(("X-Forwarded-Prefix", outer), target=target, peer=PROXY)
-    assert values(fields, "X-Forwarded-Prefix") == [told]
+    expected = [*forwarding(peer=PROXY), ("X-Forwarded-Prefix", told), *NAMES]
+    assert fields == [("Host", HOST), *expected]
 
 
 def test_a_proxy_that_tells_two_prefixes_tells_none() -> None:

@@ -105,7 +105,9 @@ def test_a_process_that_has_done_nothing_can_be_read() -> None:
     assert found["gatelodge_retries_total"] == 0
     assert found["gatelodge_log_lines_dropped_total"] == 0
     assert found["gatelodge_config_last_reload_successful"] == 1
+    assert found["gatelodge_config_last_reload_timestamp_seconds"] == 0
     assert found["gatelodge_build_info"] == 1
+    assert values(Metrics(), "gatelodge_session_cache_total") == {("hit",): 0, ("miss",): 0}
 
 
 def test_requests_are_counted_by_route_method_and_status() -> None:
