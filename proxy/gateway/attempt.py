@@ -106,7 +106,7 @@ class Attempt:
         except ConnectionError:
             connection.abort()  # the client is gone, and with it the exchange
         else:
-            if connection.read_deadline == NEVER:
+            if not connection.answered:
                 connection.read_deadline = connection.after(timeouts.first_byte)
 
     async def read(self) -> bytes:

@@ -137,6 +137,11 @@ class UpstreamConnection(asyncio.Protocol):
         return self.take()
 
     @property
+    def answered(self) -> bool:
+        """Whether the final head of the answer has come."""
+        return self._reader is not None and self._reader.answer is not None
+
+    @property
     def exhausted(self) -> bool:
         """Whether the whole answer has come and all of it was read."""
         return self._reader is not None and self._reader.complete and not self._reader.held

@@ -61,6 +61,9 @@ class ResponseReader:
         """Take in bytes of the connection. Raises UpstreamProtocol when they are not a valid
         answer.
         """
+        if not self.started and not data.startswith(b"H"):
+            # llhttp would also read RTSP and ICE, whose answers look alike.
+            raise UpstreamProtocol("the answer is not HTTP")
         self.started = True
         if self.complete:
             if self.answer is not None and self.answer.status == 101:

@@ -21,7 +21,7 @@ from proxy import __version__
 from proxy.admin.app import admin_app
 from proxy.core.frames import RESTART
 from proxy.gateway.handler import Gateway
-from proxy.gateway.listener import ClientServer
+from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.gateway.seeds import Seeds
 from proxy.gateway.snapshot import take_snapshot
 from proxy.telemetry import logs
@@ -127,13 +127,16 @@ class Worker:
         _log.info("draining", extra={"delay": settings.delay, "timeout": settings.timeout})
         await asyncio.sleep(settings.delay)
         self._gateway.closing = True
-        self._close_tunnels(min(_JITTER, settings.timeout / 2))
+        jitter = min(_JITTER, settings.timeout / 2)
+        told: set[ClientConnection] = set()
+        self._close_tunnels(jitter, told)
         self._close_idle()
         self._server.close()
         end = time.monotonic() + settings.timeout
         while self._clients.clients and time.monotonic() < end:
             await asyncio.sleep(_TICK)
             self._close_idle()
+            self._close_tunnels(jitter, told)
         cut = sum(client.busy for client in self._clients.clients)
         if cut:
             _log.warning("requests were cut off at drain.timeout", extra={"requests": cut})
@@ -161,11 +164,12 @@ class Worker:
         for client in self._clients.clients:
             client.close_idle()
 
-    def _close_tunnels(self, over: float) -> None:
-        """Close the WebSockets with 1012, spread over `over` seconds."""
+    def _close_tunnels(self, over: float, told: set[ClientConnection]) -> None:
+        """Close the WebSockets that are not `told` yet with 1012, spread over `over` seconds."""
         loop = asyncio.get_running_loop()
         for client in self._clients.clients:
-            if client.tunnel is not None:
+            if client.tunnel is not None and client not in told:
+                told.add(client)
                 # Spreads load; guessing it gains nobody anything.
                 loop.call_later(random.uniform(0, over), client.tunnel.close, RESTART)  # noqa: S311
 

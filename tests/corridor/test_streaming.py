@@ -302,6 +302,36 @@ async def test_long_stall_of_the_client_is_no_timeout_of_the_upstream(
     assert len(answer.body) == size
 
 
+async def test_upload_that_ends_behind_the_answers_head_begins_no_deadline(
+    upstream: StubUpstream,
+) -> None:
+    """The first byte has come; how long the client takes to read the others is its own business."""
+
+    async def both_ways(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % HELD)
+        await asyncio.gather(exchange.send(b"x" * HELD), exchange.read_body())
+
+    upstream.script("/public/x", both_ways)
+    upstream.script("/public/silent", silent)
+    config = settings(
+        upstream.url, upstream={"timeouts": {"first_byte": "200ms", "stream_idle": "1m"}}
+    )
+    async with (
+        LocalGateway(config) as gateway,
+        RawClient(gateway.port, window=8 * 1024) as client,
+    ):
+        await client.send(
+            request("POST", "/public/x", "Transfer-Encoding: chunked") + b"1\r\na\r\n"
+        )
+        await gateway.until(lambda: any(each.stalled for each in gateway.clients))
+        await client.send(b"0\r\n\r\n")
+        await upstream.wait(lambda: upstream.requests[0].complete)
+        assert (await gateway.ask("GET", "/public/silent")).status == 504
+        client.read_on()
+        await client.wait(lambda: client.size > HELD or client.eof, deadline=60)
+        assert client.size > HELD
+
+
 async def test_client_that_takes_nothing_is_cut_off(
     upstream: StubUpstream,
 ) -> None:

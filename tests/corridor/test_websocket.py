@@ -414,7 +414,7 @@ async def test_slow_client_holds_the_upstream_back(
     async def flood(exchange: Exchange) -> None:
         nonlocal sent
         await exchange.send(SWITCHED)
-        for _ in range(1000):
+        for _ in range(500):
             await exchange.send(piece)
             sent += len(piece)
         await silent(exchange)
@@ -427,9 +427,9 @@ async def test_slow_client_holds_the_upstream_back(
         while seen != sent:
             seen = sent
             await asyncio.sleep(0.1)
-        assert sent < 500 * len(piece)
+        assert sent < 400 * len(piece)
         client.read_on()
-        await client.wait(lambda: client.size > 1000 * len(piece), deadline=60)
+        await client.wait(lambda: client.size > 500 * len(piece), deadline=60)
 
 
 async def test_slow_upstream_holds_the_client_back(
@@ -453,7 +453,7 @@ async def test_slow_upstream_holds_the_client_back(
 
         async def flood() -> None:
             nonlocal sent
-            for _ in range(1000):
+            for _ in range(500):
                 await client.send(piece, deadline=60)
                 sent += len(piece)
 
@@ -462,10 +462,10 @@ async def test_slow_upstream_holds_the_client_back(
         while seen != sent:
             seen = sent
             await asyncio.sleep(0.1)
-        assert sent < 500 * len(piece)
+        assert sent < 400 * len(piece)
         go.set()
         await task
-        await gateway.until(lambda: count == 1000 * len(piece), deadline=60)
+        await gateway.until(lambda: count == 500 * len(piece), deadline=60)
 
 
 async def test_idle_websocket_is_ended(upstream: StubUpstream) -> None:
@@ -538,3 +538,36 @@ async def test_websocket_on_an_open_route_needs_nobody(gateway: LocalGateway) ->
     async with RawClient(gateway.port) as client:
         answer = await connect(client, "Origin: https://evil.example", path="/open/ws")
         assert answer.status == 101
+
+
+async def test_websocket_that_is_accepted_during_a_drain_is_closed_too(
+    gateway: LocalGateway, upstream: StubUpstream
+) -> None:
+    go = asyncio.Event()
+
+    async def late(exchange: Exchange) -> None:
+        await go.wait()
+        await echo(exchange)
+
+    upstream.script("/api/ws", late)
+    async with RawClient(gateway.port) as client:
+        await client.send(request("GET", "/api/ws", *HANDSHAKE, signed_in()))
+        await upstream.wait(lambda: bool(upstream.requests))
+        drained = asyncio.create_task(gateway.drain())
+        await gateway.until(lambda: gateway.status["state"] == "draining")
+        await refused(gateway.port)
+        go.set()
+        data = await client.read_until_closed()
+        await drained
+    assert data.endswith(closing(1012)) or data.startswith(b"HTTP/1.1 50")
+
+
+async def refused(port: int) -> None:
+    """Wait until nobody listens any more."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                async with RawClient(port):
+                    await asyncio.sleep(0.01)
+            except ConnectionRefusedError:
+                return
