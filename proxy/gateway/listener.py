@@ -36,14 +36,14 @@ from proxy.core.framing import MAX_FIELDS
 from proxy.core.head import RequestHead
 from proxy.errors import (
     BadRequest,
-    HeadTooLarge,
     Overloaded,
     ProxyError,
     RequestTimeout,
-    TargetTooLong,
 )
+from proxy.gateway.intake import Intake
 from proxy.gateway.unparsed import as_proxy_error
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.outbox import Corked, Outbox
 
 if TYPE_CHECKING:
     from proxy.config.model import Limits
@@ -73,6 +73,7 @@ class ClientServer(web.Server):
         self.limits = limits
         self.deadlines = deadlines
         self.tls = tls
+        self.outbox = Outbox(asyncio.get_running_loop())
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection; without aiohttp's fallback, which would drop
@@ -86,7 +87,7 @@ class ClientServer(web.Server):
         return [c for c in self.connections if isinstance(c, ClientConnection)]
 
 
-class ClientConnection(web.RequestHandler):
+class ClientConnection(Corked, web.RequestHandler):
     """One client's connection: its requests are answered one after the other.
 
     `read_deadline` and `write_deadline` are when the client must have sent or taken something
@@ -95,12 +96,12 @@ class ClientConnection(web.RequestHandler):
 
     __slots__ = (
         "_body",
-        "_body_bytes",
         "_discarding",
-        "_head_bytes",
-        "_head_lines",
+        "_intake",
+        "_outbox",
         "_peer",
         "_server",
+        "_unsent",
         "busy",
         "head_sent",
         "last",
@@ -123,11 +124,11 @@ class ClientConnection(web.RequestHandler):
             max_headers=MAX_FIELDS + 64,
         )
         self._server = server
+        self._outbox = server.outbox
+        self._unsent: list[bytes] = []
         self._peer = ""
         self._body: StreamReader = EMPTY_PAYLOAD
-        self._body_bytes = 0
-        self._head_bytes = 0
-        self._head_lines = 0
+        self._intake = Intake(server.limits.head)
         self._discarding = False
         self.busy = False
         self.head_sent = False
@@ -150,6 +151,7 @@ class ClientConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server.deadlines.forget(self)
+        self._unsent.clear()
         task = self._task_handler
         super().connection_lost(exc)
         if task is not None:
@@ -163,23 +165,25 @@ class ClientConnection(web.RequestHandler):
             return
         if self._discarding:
             return
-        count, begun = self._request_count, self._head_bytes
+        count, intake = self._request_count, self._intake
         in_body = not self._body.is_eof()
         super().data_received(data)
         if self._request_count != count:
-            self._head_bytes = 0
             message, payload = self._messages[-1]
             if not isinstance(message, RawRequestMessage):
                 # Taken out in _next, where it is told from a request by its type.
-                before = self._head_lines if begun else 0
-                error: Any = as_proxy_error(message, data, before)
-                self._messages[-1] = (error, payload)
+                before = intake.head_lines if intake.head_bytes else 0
+                wrong: Any = as_proxy_error(message, data, before)
+                self._messages[-1] = (wrong, payload)
                 if not self._body.is_eof():
                     self._body.set_exception(BadRequest("the body's framing is broken"))
                     self._discarding = True
-            self._body, self._body_bytes = payload, 0
+            self._body = payload
+            intake.begin_body()
         elif in_body:
-            self._part_of_body(len(data))
+            if error := intake.add_to_body(len(data), self._body.total_bytes):
+                self._body.set_exception(error)
+                self._discarding = True
         elif data and not self._upgraded:
             self._part_of_head(data)
 
@@ -193,29 +197,12 @@ class ClientConnection(web.RequestHandler):
         if self.tunnel is not None:
             self.tunnel.client_writable(True)
 
-    def _part_of_body(self, size: int) -> None:
-        """Bound what is around a body: the parser would keep trailers of any size until they end.
-
-        A body in chunks of one byte each has five bytes of framing for each of its own.
-        """
-        self._body_bytes += size
-        body = self._body.total_bytes
-        if self._body_bytes - body > self._server.limits.head * 2 + body * 8:
-            self._body.set_exception(HeadTooLarge("more trailers than a head may have fields"))
-            self._discarding = True
-
     def _part_of_head(self, data: bytes) -> None:
         """A head has begun and not ended: start its deadline, and bound what it may hold."""
-        limits = self._server.limits
-        if not self._head_bytes:
-            self._head_lines = 0
-            if self._waiter is not None:
-                self.read_deadline = monotonic() + limits.header_timeout
-        self._head_bytes += len(data)
-        self._head_lines += data.count(b"\n")
-        if self._head_bytes > limits.head * 2:
-            reason = f"over {limits.head * 2} bytes of a head that does not end"
-            self._queue_error(HeadTooLarge(reason) if self._head_lines else TargetTooLong(reason))
+        if not self._intake.head_bytes and self._waiter is not None:
+            self.read_deadline = monotonic() + self._server.limits.header_timeout
+        if error := self._intake.add_to_head(data):
+            self._queue_error(error)
 
     def _queue_error(self, error: ProxyError) -> None:
         """Let the loop answer `error` as it would answer a request; nothing more is read."""
@@ -262,7 +249,7 @@ class ClientConnection(web.RequestHandler):
         """Return the next message that the parser has made, waiting for it if there is none."""
         if not self._messages:
             limits = self._server.limits
-            patience = limits.header_timeout if self._head_bytes else limits.idle
+            patience = limits.header_timeout if self._intake.head_bytes else limits.idle
             self.read_deadline = monotonic() + patience
             self._waiter = self._loop.create_future()
             try:
@@ -293,7 +280,7 @@ class ClientConnection(web.RequestHandler):
         """Send bytes to the client. Raises ConnectionError when it is gone."""
         if self.transport is None:
             raise ConnectionResetError("the client is gone")
-        self.transport.write(data)
+        self.cork(data)
 
     async def drain(self, patience: float | None) -> None:
         """Wait until the client has taken enough of what was written, for at most `patience`
@@ -342,8 +329,9 @@ class ClientConnection(web.RequestHandler):
 
     def close_idle(self) -> bool:
         """Close the connection if no request is under way; return whether it was closed."""
-        if self.busy or self._head_bytes or self._messages:
+        if self.busy or self._intake.head_bytes or self._messages:
             return False
+        self.uncork()
         self.force_close()
         return True
 
@@ -356,6 +344,7 @@ class ClientConnection(web.RequestHandler):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
+        self.uncork()
         self.write_deadline = monotonic() + self._server.limits.idle
         if (self._body.is_eof() and not self._discarding) or not transport.can_write_eof():
             transport.close()
@@ -384,13 +373,14 @@ class ClientConnection(web.RequestHandler):
             self._body.set_exception(
                 RequestTimeout("the body stood still for too long (body_idle)")
             )
-        elif self._head_bytes:
+        elif self._intake.head_bytes:
             self._queue_error(RequestTimeout("the head took too long (header_timeout)"))
         else:
             self._end()
 
     def _end(self) -> None:
         """Close the connection; one on which the client leaves bytes of ours lying is aborted."""
+        self.uncork()
         if self.transport is not None and self.transport.get_write_buffer_size():
             self.abort()
         else:

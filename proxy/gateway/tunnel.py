@@ -130,7 +130,7 @@ class Tunnel:
         """Bytes came from the client."""
         self.bytes_in += len(data)
         if self._upstream.transport is not None:
-            self._upstream.transport.write(data)
+            self._upstream.write(data)
         self._moved()
 
     def _from_upstream(self, data: bytes) -> None:

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import ConnectionStale, ProxyError, UpstreamProtocol, UpstreamTimeout
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.outbox import Corked
 from proxy.upstream.response import ResponseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.core.answer import Answer
+    from proxy.upstream.outbox import Outbox
 
 _HIGH_WATER: Final = 256 * 1024
 """Body bytes held for a client that reads slowly, before the endpoint is made to wait."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Corked, asyncio.Protocol):
     """One connection to one endpoint.
 
     `reused` tells a pooled connection from a fresh one. `read_deadline` and `write_deadline` are
@@ -39,8 +41,10 @@ class UpstreamConnection(asyncio.Protocol):
         "_error",
         "_loop",
         "_on_lost",
+        "_outbox",
         "_reader",
         "_reading_paused",
+        "_unsent",
         "_waiter",
         "_writing_paused",
         "idle_since",
@@ -53,9 +57,14 @@ class UpstreamConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[UpstreamConnection], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
+        on_lost: Callable[[UpstreamConnection], None],
     ) -> None:
         self._loop = loop
+        self._outbox = outbox
+        self._unsent: list[bytes] = []
         self._on_lost = on_lost
         self._reader: ResponseReader | None = None
         self._error: ProxyError | None = None
@@ -87,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Send bytes of the request. Raises the failure that ended the connection."""
         if self.transport is None:
             raise self._failure()
-        self.transport.write(data)
+        self.cork(data)
 
     async def drain(self, patience: float | None) -> None:
         """Wait until the endpoint has taken enough of what was written, for at most `patience`
@@ -166,7 +175,8 @@ class UpstreamConnection(asyncio.Protocol):
         transport = self.transport
         if reader is not None:
             reader.close()
-            if reader.keeps_alive and transport is not None and not self._writing_paused:
+            written = not (self._writing_paused or self._unsent)
+            if reader.keeps_alive and written and transport is not None:
                 return not transport.is_closing()
         self.abort()
         return False
@@ -238,6 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self._unsent.clear()
         if self._error is None:
             self._error = self._cut(exc)
         self._wake()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.errors import ConnectTimeout, Overloaded, ProxyError, UpstreamUnreachable
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.outbox import Outbox
 
 if TYPE_CHECKING:
     from proxy.config.model import Endpoint as Address
@@ -46,6 +47,7 @@ class Endpoint:
         self._settings = settings
         self._loop = loop
         self._deadlines = deadlines
+        self._outbox = Outbox(loop)
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
@@ -126,7 +128,7 @@ class Endpoint:
         return connection
 
     def _protocol(self) -> UpstreamConnection:
-        return UpstreamConnection(self._loop, self._lost)
+        return UpstreamConnection(self._loop, self._outbox, self._lost)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange is over: keep the connection for the next one if it can be used again,

@@ -39,6 +39,7 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.sock = FakeSocket(family)
         self.written = bytearray()
+        self.writes = 0
         self.calls: list[str] = []
         self.unsent = 0
         self.half_closes = True
@@ -54,6 +55,7 @@ class FakeTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self._closing, "uvloop would raise here"
         self.written += data
+        self.writes += 1
 
     def can_write_eof(self) -> bool:
         return self.half_closes

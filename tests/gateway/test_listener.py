@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Final
 
@@ -470,6 +471,30 @@ async def test_an_idle_connection_can_be_closed() -> None:
     listener = Listener()
     await listener.feed(GET % b"/")
     assert listener.client.close_idle()
+    assert listener.transport.calls == ["close"]
+
+
+async def close_idle(listener: Listener) -> None:
+    assert listener.client.close_idle()
+
+
+async def last_answer(listener: Listener) -> None:
+    await listener.feed(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+
+async def deadline(listener: Listener) -> None:
+    listener.expire()
+
+
+@pytest.mark.parametrize("end", [close_idle, last_answer, deadline], ids=lambda end: end.__name__)
+async def test_what_was_written_in_the_same_turn_is_sent_before_the_end(
+    end: Callable[[Listener], Awaitable[None]],
+) -> None:
+    listener = Listener()
+    await turns()
+    listener.client.write(b"written")
+    await end(listener)
+    assert listener.written.startswith(b"written")
     assert listener.transport.calls == ["close"]
 
 

@@ -13,6 +13,7 @@ from proxy.errors import UpstreamProtocol
 from proxy.gateway.tunnel import Tunnel
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.outbox import Outbox
 from tests.gateway.fakes import FakeClient, FakeTransport, turns
 from tests.gateway.road import Road
 from tests.support.exchanges import UPGRADE, WEBSOCKET_KEY
@@ -28,7 +29,8 @@ class Spliced:
 
     def __init__(self, patience: float | None = 10.0, lifetime: float | None = None) -> None:
         self.client = FakeClient()
-        self.upstream = UpstreamConnection(asyncio.get_running_loop(), lambda _connection: None)
+        loop = asyncio.get_running_loop()
+        self.upstream = UpstreamConnection(loop, Outbox(loop), lambda _connection: None)
         self.transport = FakeTransport(self.upstream)
         self.upstream.connection_made(self.transport)
         self.upstream.begin(bodiless=False, upgrade=True)
@@ -47,6 +49,7 @@ async def test_bytes_pass_both_ways() -> None:
     await spliced.run()
     spliced.tunnel.from_client(b"in")
     spliced.upstream.data_received(FRAME)
+    await turns()
     assert spliced.transport.written == b"in"
     assert spliced.client.written == FRAME
     assert (spliced.tunnel.bytes_in, spliced.tunnel.bytes_out) == (2, 5)

@@ -17,6 +17,7 @@ from proxy.errors import (
 )
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.outbox import Outbox
 from tests.gateway.fakes import FakeTransport, turns
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -29,7 +30,8 @@ class Wire:
 
     def __init__(self, *, begun: bool = True, upgrade: bool = False) -> None:
         self.lost: list[UpstreamConnection] = []
-        self.connection = UpstreamConnection(asyncio.get_running_loop(), self.lost.append)
+        loop = asyncio.get_running_loop()
+        self.connection = UpstreamConnection(loop, Outbox(loop), self.lost.append)
         self.transport = FakeTransport(self.connection)
         self.connection.connection_made(self.transport)
         if begun:
@@ -105,6 +107,15 @@ async def test_a_connection_with_unsent_bytes_is_not_kept() -> None:
     wire.feed(OK)
     assert not wire.connection.end()
     assert wire.transport.calls == ["abort"]
+
+
+async def test_a_connection_whose_request_still_waits_for_the_turns_end_is_not_kept() -> None:
+    wire = Wire()
+    wire.connection.write(b"GET / HTTP/1.1\r\n\r\n")
+    wire.feed(OK)
+    assert not wire.connection.end()
+    await turns()
+    assert wire.transport.written == b""
 
 
 async def test_a_connection_that_is_closing_is_not_kept() -> None:
@@ -228,7 +239,7 @@ async def test_a_deadline_closes_an_idle_connection() -> None:
 
 def test_no_patience_is_no_deadline() -> None:
     loop = asyncio.new_event_loop()
-    connection = UpstreamConnection(loop, lambda _connection: None)
+    connection = UpstreamConnection(loop, Outbox(loop), lambda _connection: None)
     loop.close()
     assert connection.after(None) == NEVER
     assert connection.after(0) < connection.after(100) < NEVER
