@@ -62,7 +62,8 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
     """Judge the request of `x`. Raises every kind of Refusal, and SessionStoreDown."""
     head = x.head
     framing.check(head, rules.limits)
-    _identify(x, rules)
+    x.client = rules.proxies.client(head)
+    trace.name(x)
     host = parse_host(head.get(b"host"))
     target = canonicalise(head.target, head.method, host)
     preflight = is_preflight(head)
@@ -89,19 +90,6 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
         route.rewrite.apply(target) if route.rewrite else (_sent_target(head.target, target), None)
     )
     return Permit(route, path, prefix, credential, session, upgrade)
-
-
-def _identify(x: Exchange, rules: Rules) -> None:
-    """Note who asks, and under which names the request is logged and traced."""
-    head = x.head
-    x.client = client = rules.proxies.client(head)
-    x.request_id = trace.request_id(head.noted.get(b"x-request-id"), client.trusted, x.seed)
-    sent = (
-        None
-        if head.repeated and b"traceparent" in head.repeated
-        else head.noted.get(b"traceparent")
-    )
-    x.traceparent = trace.traceparent(sent, x.seed)
 
 
 async def _admit(

@@ -71,7 +71,8 @@ class RequestHead:
 
     `target` is the request line's, decoded with surrogateescape; `minor` is y of HTTP/1.y. `peer`
     is the address that the connection comes from ("unix" for a unix socket), `tls` whether it is
-    ours by TLS. `size` is the head's size in bytes.
+    ours by TLS. `raw` is the head as it was sent, where it came alone and in one piece, else b"".
+    `size` is the head's size in bytes.
     """
 
     method: str
@@ -80,6 +81,7 @@ class RequestHead:
     fields: tuple[tuple[bytes, bytes], ...]
     peer: str
     tls: bool = False
+    raw: bytes = field(repr=False, default=b"")
     noted: dict[bytes, bytes] = field(init=False, repr=False)
     repeated: set[bytes] | None = field(init=False, repr=False, default=None)
     size: int = field(init=False, repr=False)

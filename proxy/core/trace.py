@@ -5,7 +5,10 @@ made.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from proxy.core.exchange import Exchange
 
 # What is kept of somebody else's request id: it goes into logs and headers.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -15,6 +18,14 @@ _TRACEPARENT: Final = re.compile(
 )
 _NO_TRACE: Final = b"0" * 32
 _NO_PARENT: Final = b"0" * 16
+
+
+def name(x: Exchange) -> None:
+    """Give the exchange of a known client its request id and its traceparent."""
+    head = x.head
+    x.request_id = request_id(head.noted.get(b"x-request-id"), x.client.trusted, x.seed)
+    repeated = head.repeated is not None and b"traceparent" in head.repeated
+    x.traceparent = traceparent(None if repeated else head.noted.get(b"traceparent"), x.seed)
 
 
 def request_id(sent: bytes | None, trusted: bool, seed: str) -> str:

@@ -14,8 +14,21 @@ if TYPE_CHECKING:
 def upstream_head(x: Exchange, permit: Permit, rules: Rules, host: bytes) -> bytes:
     """Return the request head for the upstream, from the request line to the blank line.
 
-    `host` is the value of `Host`. The body's framing is what the client declared: a Content-Length
-    is kept, chunks stay chunks (RFC 9112 section 6).
+    `host` is the value of `Host`.
+    """
+    return opening(x, permit, rules, host) + names(x)
+
+
+def names(x: Exchange) -> bytes:
+    """Return the end of the head, which is another one for each request: its id and its trace."""
+    return f"X-Request-Id: {x.request_id}\r\ntraceparent: {x.traceparent}\r\n\r\n".encode("ascii")
+
+
+def opening(x: Exchange, permit: Permit, rules: Rules, host: bytes) -> bytes:
+    """Return the head up to its `names`. What it holds follows from `permit` and the client's head.
+
+    The body's framing is what the client declared: a Content-Length is kept, chunks stay chunks
+    (RFC 9112 section 6).
     """
     head, client, credential = x.head, x.client, permit.credential
     noted = head.noted
@@ -40,9 +53,6 @@ def upstream_head(x: Exchange, permit: Permit, rules: Rules, host: bytes) -> byt
         parts.append(b"Content-Length: %b\r\n" % noted[b"content-length"])
     if permit.upgrade:
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-    parts.append(
-        f"X-Request-Id: {x.request_id}\r\ntraceparent: {x.traceparent}\r\n\r\n".encode("ascii")
-    )
     return b"".join(parts)
 
 

@@ -76,18 +76,28 @@ class Attempt:
         comes.
         """
         connection, head = self.connection, x.head
-        connection.begin(bodiless=head.method == "HEAD", upgrade=permit.upgrade)
+        bodiless = head.method == "HEAD"
         host = self.endpoint.authority if pool.tells_own_host else head.noted[b"host"]
         data = upstream_head(x, permit, rules, host)
         chunked = framing.is_chunked(head)
         if whole is None:
+            connection.begin(bodiless=bodiless, upgrade=permit.upgrade)
             connection.write(data)
             loop = asyncio.get_running_loop()
             self._upload = loop.create_task(self._send_body(body, chunked=chunked))
             return
         if chunked:
             whole = chunk(whole) + LAST_CHUNK if whole else LAST_CHUNK
-        connection.write(data + whole)
+        self.send_head(data + whole, bodiless=bodiless, upgrade=permit.upgrade)
+
+    def send_head(self, data: bytes, *, bodiless: bool, upgrade: bool = False) -> None:
+        """Write a request that is whole; the endpoint is to answer in time from now on.
+
+        `bodiless`: it is a HEAD; `upgrade`: it may be answered by a 101.
+        """
+        connection = self.connection
+        connection.begin(bodiless=bodiless, upgrade=upgrade)
+        connection.write(data)
         connection.read_deadline = connection.after(self._timeouts.first_byte)
 
     async def _send_body(self, body: RequestBody, *, chunked: bool) -> None:

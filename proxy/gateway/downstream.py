@@ -29,12 +29,28 @@ class Payload(Protocol):
         """Return what is there, waiting until there is something; b"" at the end."""
 
 
+class Begun(Protocol):
+    """An exchange in the lane, as the listener sees it."""
+
+    async def go_on(self, payload: Payload) -> bool:
+        """Go on in the connection's task; return whether the connection can carry another one."""
+
+    def leave(self) -> None:
+        """Give it to the connection's task (`take_back`)."""
+
+    def client_gone(self) -> None:
+        """The client's connection has ended."""
+
+
 class Answerer(Protocol):
     """The gateway, as the listener sees it. `closing`: every answer is the last on its
     connection.
     """
 
     closing: bool
+
+    def enter(self, client: Downstream, data: bytes, /) -> Begun | None:
+        """Answer a request without the connection's task, if its head is known; else None."""
 
     async def handle(self, client: Downstream, head: RequestHead, payload: Payload) -> bool:
         """Answer one request; return whether the connection can carry another one."""
@@ -91,6 +107,12 @@ class Downstream(Protocol):
 
     def abort(self) -> None:
         """End the connection with a reset."""
+
+    def passed(self) -> None:
+        """The exchange in the lane has ended with its answer."""
+
+    def take_back(self, begun: Begun) -> None:
+        """Let the connection's task go on with an exchange that cannot end in the lane."""
 
     def open_tunnel(self, tunnel: Splice) -> bytes:
         """Give everything that comes from now on to `tunnel`; return what has come since the

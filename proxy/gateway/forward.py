@@ -16,9 +16,10 @@ from proxy.gateway.attempt import LAST_CHUNK, Attempt, chunk
 from proxy.gateway.tunnel import run_tunnel
 
 if TYPE_CHECKING:
-    from proxy.core.answer import Answer
+    from proxy.core.answer import Answer, AnswerHead
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
+    from proxy.core.headers import ResponseFilter
     from proxy.gateway.body import RequestBody
     from proxy.gateway.downstream import Downstream
     from proxy.gateway.snapshot import Snapshot
@@ -26,18 +27,24 @@ if TYPE_CHECKING:
 
 
 async def forward(
-    x: Exchange, permit: Permit, snapshot: Snapshot, client: Downstream, body: RequestBody
+    x: Exchange,
+    permit: Permit,
+    snapshot: Snapshot,
+    client: Downstream,
+    body: RequestBody,
+    begun: Attempt | None = None,
 ) -> bool:
     """Forward the request of `x`; return whether the client's connection can carry another one.
 
-    Raises every kind of Failure, and the refusals that only show while a body is read.
+    `begun` is a first attempt whose request has been sent. Raises every kind of Failure, and the
+    refusals that only show while a body is read.
     """
     route = permit.route
     x.upstream = route.upstream
     body.limit(route.body_limit, route.body_idle)
-    x.upstream_started = monotonic()
+    x.upstream_started = x.upstream_started or monotonic()
     try:
-        attempt, answer = await _answered(x, permit, snapshot, client, body)
+        attempt, answer = await _answered(x, permit, snapshot, client, body, begun)
         try:
             if answer.status == 101:
                 rules = snapshot.rules.response_filter
@@ -55,7 +62,12 @@ async def forward(
 
 
 async def _answered(
-    x: Exchange, permit: Permit, snapshot: Snapshot, client: Downstream, body: RequestBody
+    x: Exchange,
+    permit: Permit,
+    snapshot: Snapshot,
+    client: Downstream,
+    body: RequestBody,
+    attempt: Attempt | None,
 ) -> tuple[Attempt, Answer]:
     """Send the request to one endpoint after the other until one answers; return its final head.
 
@@ -63,16 +75,15 @@ async def _answered(
     """
     pool = snapshot.pools[permit.route.upstream]
     whole = body.whole()
-    tried: list[Endpoint] = []
+    tried: list[Endpoint] = [] if attempt is None else [attempt.endpoint]
     while True:
-        endpoint = pool.pick(tried)
-        tried.append(endpoint)
-        x.endpoint = endpoint.name
-        x.attempts += 1
-        attempt = None
         try:
-            attempt = await Attempt.connect(x, permit, pool, endpoint)
-            attempt.send(x, permit, pool, snapshot.rules, body, whole)
+            if attempt is None:
+                tried.append(endpoint := pool.pick(tried))
+                x.endpoint = endpoint.name
+                x.attempts += 1
+                attempt = await Attempt.connect(x, permit, pool, endpoint)
+                attempt.send(x, permit, pool, snapshot.rules, body, whole)
             while (answer := await attempt.connection.answer()).status == 103:
                 client.write(interim_head(x, answer))
             return attempt, answer
@@ -87,6 +98,7 @@ async def _answered(
                 replayable=whole is not None or attempt is None,
             ):
                 raise
+            attempt = None
 
 
 async def _relay(
@@ -99,24 +111,12 @@ async def _relay(
 ) -> bool:
     """Pass the answer on, each piece as it comes; return whether the client's connection stays
     open.
-
-    A head and a body that came together leave together, in one write. An answer before the end of
-    the request ends the connection, on both sides: what follows in it is the rest of a body that
-    nobody wants.
     """
-    connection, patience = attempt.connection, permit.route.timeouts.stream_idle
-    head = answer_head(
-        x, answer, snapshot.rules.response_filter, close=client.closes or attempt.uploading
-    )
-    frame = chunk if head.chunked else bytes
-    x.status = answer.status
-    first, ended = connection.take(), connection.exhausted
-    x.bytes_out = len(first)
-    end = LAST_CHUNK if head.chunked and ended else b""
-    client.head_sent = True
-    client.write(head.data + (frame(first) if first else b"") + end)
-    if ended:
+    patience = permit.route.timeouts.stream_idle
+    head = relay_first(x, answer, snapshot.rules.response_filter, client, attempt)
+    if attempt.connection.exhausted:
         return not head.close
+    frame = chunk if head.chunked else bytes
     while data := await attempt.read():
         x.bytes_out += len(data)
         client.write(frame(data))
@@ -125,3 +125,23 @@ async def _relay(
     if head.chunked:
         client.write(LAST_CHUNK)
     return not head.close
+
+
+def relay_first(
+    x: Exchange, answer: Answer, rules: ResponseFilter, client: Downstream, attempt: Attempt
+) -> AnswerHead:
+    """Pass on the head of the answer, with what has come of its body; return what was made of it.
+
+    What has come together leaves together, in one write. An answer before the end of the request
+    ends the connection, on both sides: what follows in it is the rest of a body that nobody wants.
+    """
+    head = answer_head(x, answer, rules, close=client.closes or attempt.uploading)
+    body = attempt.connection.take()
+    x.status = answer.status
+    x.bytes_out = len(body)
+    if head.chunked:
+        end = LAST_CHUNK if attempt.connection.exhausted else b""
+        body = (chunk(body) if body else b"") + end
+    client.head_sent = True
+    client.write(head.data + body)
+    return head

@@ -20,6 +20,7 @@ from proxy.errors import Internal, ProxyError
 from proxy.gateway import respond
 from proxy.gateway.body import RequestBody
 from proxy.gateway.forward import forward
+from proxy.gateway.passage import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,18 +61,43 @@ class Gateway:
         self._clock = clock
         self._seeds = seeds
 
-    async def handle(self, client: Downstream, head: RequestHead, payload: Payload) -> bool:
-        """Answer one request; return whether the client's connection can carry another one."""
+    def enter(self, client: Downstream, data: bytes) -> Passage | None:
+        """Send the request of `data` through the lane, if that is a head which was permitted
+        before; else None.
+        """
         snapshot = self.snapshot
+        known = snapshot.lane.find(data, client.whoever, self._clock())
+        if known is None or self.closing:
+            return None
+        attempt = snapshot.lane.attempt(known)
+        if attempt is None:
+            return None
+        x = self._begin(client, known.x.head, snapshot)
+        return Passage(x, known, attempt, snapshot, client, self._recorder, self.handle)
+
+    async def handle(
+        self,
+        client: Downstream,
+        head: RequestHead,
+        payload: Payload,
+        begun: Passage | None = None,
+    ) -> bool:
+        """Answer one request, or go on with one that has `begun` in the lane; return whether the
+        client's connection can carry another one.
+        """
+        snapshot = begun.snapshot if begun else self.snapshot
         body = RequestBody(client, payload, head)
         if head.target == snapshot.health_path:
             close = client.closes or not body.complete
             client.write(respond.health(head, draining=self.draining, close=close))
             return not close
-        x = self._begin(client, head, snapshot)
+        x = begun.x if begun else self._begin(client, head, snapshot)
         try:
+            if begun:
+                return await forward(x, begun.permit, snapshot, client, body, begun.attempt)
             outcome = await decide(x, snapshot.rules, snapshot.resolve)
             if isinstance(outcome, Permit):
+                snapshot.lane.learn(x, outcome)
                 return await forward(x, outcome, snapshot, client, body)
             x.status = outcome.status
             close = client.closes or not body.complete

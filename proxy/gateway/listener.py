@@ -1,18 +1,9 @@
-"""The client's side of the data path: aiohttp's server protocol and C parser, with a loop of our
-own.
+"""A client's connection from its first byte to its last: aiohttp's protocol, a loop of our own.
 
-This is the only file that knows aiohttp's private parts; `tests/gateway/test_aiohttp_contract.py`
-fails when one of them changes. What aiohttp 3.14 does, and why `start` and `data_received` are
-ours:
+Bytes become messages in inbox.py; here they are answered. What aiohttp 3.14 does, and why `start`
+is ours (the parts of aiohttp that are private and used: see inbox.py):
 - Its own loop makes a task, a writer and a request object for each request (20 µs); ours answers in
-  the connection's one task.
-- Its limits are per line and its errors are text that quotes the request. Ours: the parser's limits
-  are set above `limits.head`, bytes are counted here, and whatever is wrong becomes a ProxyError
-  that the gateway answers.
-- An error in a body's framing is queued as if it were a next request, and the body's reader is
-  never told.
-- Behind an upgrade it goes on to parse HTTP. Here a connection that asked for an upgrade carries
-  nothing after it.
+  the connection's one task, and what is known in the lane without it.
 - `close()` and `pre_shutdown()` leave idle connections deaf and cut uploads short, so draining is
   our own flag.
 """
@@ -24,30 +15,25 @@ import logging
 import socket
 import struct
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy.core.client import Client
-from proxy.core.framing import MAX_FIELDS
-from proxy.core.head import RequestHead
 from proxy.errors import (
-    BadRequest,
     Overloaded,
     ProxyError,
     RequestTimeout,
 )
-from proxy.gateway.intake import Intake
-from proxy.gateway.unparsed import as_proxy_error
+from proxy.gateway.inbox import Inbox
 from proxy.upstream.deadlines import NEVER
 from proxy.upstream.outbox import Corked, Outbox
 
 if TYPE_CHECKING:
     from proxy.config.model import Limits
-    from proxy.gateway.downstream import Answerer, Splice
+    from proxy.gateway.downstream import Answerer, Begun
     from proxy.upstream.deadlines import Deadlines
 
 _log = logging.getLogger("gatelodge.gateway")
@@ -87,7 +73,7 @@ class ClientServer(web.Server):
         return [c for c in self.connections if isinstance(c, ClientConnection)]
 
 
-class ClientConnection(Corked, web.RequestHandler):
+class ClientConnection(Corked, Inbox):
     """One client's connection: its requests are answered one after the other.
 
     `read_deadline` and `write_deadline` are when the client must have sent or taken something
@@ -95,46 +81,24 @@ class ClientConnection(Corked, web.RequestHandler):
     """
 
     __slots__ = (
-        "_body",
-        "_discarding",
-        "_intake",
         "_outbox",
-        "_peer",
         "_server",
         "_unsent",
         "busy",
         "head_sent",
         "last",
-        "read_deadline",
-        "tunnel",
         "whoever",
         "write_deadline",
     )
 
     def __init__(self, server: ClientServer, loop: asyncio.AbstractEventLoop) -> None:
-        room = server.limits.head * 2 + 4096
-        super().__init__(
-            server,
-            loop=loop,
-            keepalive_timeout=0,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's own loop asks for None too
-            auto_decompress=False,
-            max_line_size=room,
-            max_field_size=room,
-            max_headers=MAX_FIELDS + 64,
-        )
+        super().__init__(server, loop, server.limits, tls=server.tls)
         self._server = server
         self._outbox = server.outbox
         self._unsent: list[bytes] = []
-        self._peer = ""
-        self._body: StreamReader = EMPTY_PAYLOAD
-        self._intake = Intake(server.limits.head)
-        self._discarding = False
         self.busy = False
         self.head_sent = False
         self.last = False
-        self.tunnel: Splice | None = None
-        self.read_deadline = NEVER
         self.write_deadline = NEVER
 
     def __repr__(self) -> str:
@@ -156,36 +120,30 @@ class ClientConnection(Corked, web.RequestHandler):
         super().connection_lost(exc)
         if task is not None:
             task.cancel()
+        if self.passage is not None:
+            self.passage.client_gone()
         if self.tunnel is not None:
             self.tunnel.client_gone()
 
-    def data_received(self, data: bytes) -> None:
-        if self.tunnel is not None:
-            self.tunnel.from_client(data)
-            return
-        if self._discarding:
-            return
-        count, intake = self._request_count, self._intake
-        in_body = not self._body.is_eof()
-        super().data_received(data)
-        if self._request_count != count:
-            message, payload = self._messages[-1]
-            if not isinstance(message, RawRequestMessage):
-                # Taken out in _next, where it is told from a request by its type.
-                before = intake.head_lines if intake.head_bytes else 0
-                wrong: Any = as_proxy_error(message, data, before)
-                self._messages[-1] = (wrong, payload)
-                if not self._body.is_eof():
-                    self._body.set_exception(BadRequest("the body's framing is broken"))
-                    self._discarding = True
-            self._body = payload
-            intake.begin_body()
-        elif in_body:
-            if error := intake.add_to_body(len(data), self._body.total_bytes):
-                self._body.set_exception(error)
-                self._discarding = True
-        elif data and not self._upgraded:
-            self._part_of_head(data)
+    def enter(self, data: bytes) -> bool:
+        """Let the gateway answer in the lane, if it knows this head; return whether it does."""
+        self.passage = self._server.gateway.enter(self, data)
+        if self.passage is None:
+            return False
+        self.busy, self.head_sent, self.last = True, False, False
+        self.read_deadline = NEVER
+        return True
+
+    def passed(self) -> None:
+        """The exchange in the lane has ended with its answer; the task has waited all the time."""
+        self.passage = None
+        self.busy = False
+        self.read_deadline = monotonic() + self._server.limits.idle
+
+    def take_back(self, begun: Begun) -> None:
+        """Let the task go on with an exchange that cannot end in the lane."""
+        self.passage = None
+        self._queue(begun)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -196,20 +154,6 @@ class ClientConnection(Corked, web.RequestHandler):
         super().resume_writing()
         if self.tunnel is not None:
             self.tunnel.client_writable(True)
-
-    def _part_of_head(self, data: bytes) -> None:
-        """A head has begun and not ended: start its deadline, and bound what it may hold."""
-        if not self._intake.head_bytes and self._waiter is not None:
-            self.read_deadline = monotonic() + self._server.limits.header_timeout
-        if error := self._intake.add_to_head(data):
-            self._queue_error(error)
-
-    def _queue_error(self, error: ProxyError) -> None:
-        """Let the loop answer `error` as it would answer a request; nothing more is read."""
-        self._discarding = True
-        self._messages.append((error, EMPTY_PAYLOAD))  # type: ignore[arg-type]  # taken out in _next
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     async def start(self) -> None:
         """Answer the requests of this connection until it ends; aiohttp runs this as the
@@ -222,16 +166,18 @@ class ClientConnection(Corked, web.RequestHandler):
                 await gateway.refuse(self, Overloaded("limits.connections is reached"))
                 return
             while not self._force_close:
-                message, payload = await self._next()
+                message, payload = await self.next_message()
                 self.busy, self.head_sent = True, False
                 if isinstance(message, RawRequestMessage):
                     modern = message.version is HttpVersion11
                     self.last = message.should_close or message.upgrade or not modern
-                    head = self._head_of(message)
+                    head = self.head_of(message)
                     keep = await gateway.handle(self, head, payload)
-                else:
+                elif isinstance(message, ProxyError):
                     self._discarding, keep = True, False
                     await gateway.refuse(self, message)
+                else:
+                    keep = await message.go_on(payload)
                 self.busy = False
                 if not keep:
                     break
@@ -244,37 +190,6 @@ class ClientConnection(Corked, web.RequestHandler):
         finally:
             self.busy = False
             self._close_gently()
-
-    async def _next(self) -> tuple[Any, StreamReader]:
-        """Return the next message that the parser has made, waiting for it if there is none."""
-        if not self._messages:
-            limits = self._server.limits
-            patience = limits.header_timeout if self._intake.head_bytes else limits.idle
-            self.read_deadline = monotonic() + patience
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        self.read_deadline = NEVER
-        message, payload = self._messages.popleft()
-        if self._parser is not None:
-            self._parser.message_consumed()
-        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-            self._resume_reading_if_drained()
-        return message, payload
-
-    def _head_of(self, message: RawRequestMessage) -> RequestHead:
-        version = message.version
-        minor = 1 if version is HttpVersion11 else version.minor if version.major == 1 else -1
-        return RequestHead(
-            message.method,
-            message.path,
-            minor,
-            message.raw_headers,
-            self._peer,
-            self._server.tls,
-        )
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client. Raises ConnectionError when it is gone."""
@@ -316,16 +231,6 @@ class ClientConnection(Corked, web.RequestHandler):
             # uvloop's abort() may send a FIN, which a client takes for the regular end of a body.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         transport.abort()
-
-    def open_tunnel(self, tunnel: Splice) -> bytes:
-        """Give everything that comes from now on to `tunnel`; return what has come since the
-        head.
-        """
-        self.tunnel = tunnel
-        tail, self._message_tail = self._message_tail, b""
-        if self._buffer_paused:
-            self._resume_reading_for_buffer()
-        return tail
 
     def close_idle(self) -> bool:
         """Close the connection if no request is under way; return whether it was closed."""

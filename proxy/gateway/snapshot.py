@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.core.rules import Rules, compile_rules
+from proxy.gateway.lane import Lane
 from proxy.session.resolver import Resolver
 from proxy.upstream.pool import Pool
 
@@ -31,6 +32,7 @@ class Snapshot:
     rules: Rules
     resolve: Resolve
     pools: Mapping[str, Pool]
+    lane: Lane
     health_path: str | None
 
 
@@ -43,14 +45,16 @@ def take_snapshot(
 ) -> Snapshot:
     """Compile `config`. Raises OSError and ssl.SSLError when a file of it cannot be used."""
     rules = compile_rules(config)
+    resolver = Resolver(config, rules, metrics)
+    pools = {
+        name: Pool(name, upstream, loop, deadlines) for name, upstream in config.upstreams.items()
+    }
     return Snapshot(
         generation,
         config,
         rules,
-        Resolver(config, rules, metrics).resolve,
-        {
-            name: Pool(name, upstream, loop, deadlines)
-            for name, upstream in config.upstreams.items()
-        },
+        resolver.resolve,
+        pools,
+        Lane(rules, pools, resolver.recall),
         config.health_path,
     )

@@ -34,6 +34,12 @@ class Resolver:
         """
         return self._remembered[credential.session].find(credential, now)
 
+    def recall(self, credential: Credential, now: float) -> Session | None:
+        """Return the session of `credential` if it is remembered and may be used at the Unix time
+        `now`.
+        """
+        return self._remembered[credential.session].recall(credential, now)
+
 
 class Remembered:
     """One configured session: its verifier, and what it has verified lately (`ttl` in seconds,
@@ -46,16 +52,23 @@ class Remembered:
         self._metrics = metrics
         self._sessions: LRUCache[bytes, tuple[float, Session]] = LRUCache(entries)
 
+    def recall(self, credential: Credential, now: float) -> Session | None:
+        """Return the session if memory holds it and it is fresh."""
+        known = self._sessions.get(credential.digest)
+        if known is None or now >= known[0]:
+            return None
+        self._metrics.session_cache_hits += 1
+        return known[1]
+
     def find(self, credential: Credential, now: float) -> Session:
         """Return the session, from memory while that is fresh. Raises SessionInvalid and
         SessionExpired.
         """
         if not self._ttl:
             return self._rule.verify(credential, now)
-        known = self._sessions.get(credential.digest)
-        if known is not None and now < known[0]:
-            self._metrics.session_cache_hits += 1
-            return known[1]
+        known = self.recall(credential, now)
+        if known is not None:
+            return known
         self._metrics.session_cache_misses += 1
         session = self._rule.verify(credential, now)
         until = now + self._ttl

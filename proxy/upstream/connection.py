@@ -32,8 +32,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     `reused` tells a pooled connection from a fresh one. `read_deadline` and `write_deadline` are
     when the endpoint must have sent or taken something (time.monotonic); the one who waits sets
-    them. While `sink` is set, what comes is given to it unparsed, b"" at the end: the connection is
-    a tunnel.
+    them. `notify` is called when something has come or the connection has ended, for one who does
+    not wait in a task. While `sink` is set, what comes is given to it unparsed, b"" at the end: the
+    connection is a tunnel.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         "_waiter",
         "_writing_paused",
         "idle_since",
+        "notify",
         "on_writable",
         "read_deadline",
         "reused",
@@ -77,6 +79,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self.write_deadline = NEVER
         self.idle_since = 0.0
         self.reused = False
+        self.notify: Callable[[], None] | None = None
         self.sink: Callable[[bytes], None] | None = None
         self.on_writable: Callable[[bool], None] | None = None
 
@@ -154,6 +157,14 @@ class UpstreamConnection(Corked, asyncio.Protocol):
     def exhausted(self) -> bool:
         """Whether the whole answer has come and all of it was read."""
         return self._reader is not None and self._reader.complete and not self._reader.held
+
+    @property
+    def whole(self) -> Answer | None:
+        """The answer, if it has come to its last byte and nothing else came before it."""
+        reader = self._reader
+        if reader is None or not reader.complete or reader.interims:
+            return None
+        return reader.answer
 
     def take(self) -> bytes:
         """Return the bytes of the body that have come and were not read yet; more may come."""
@@ -242,6 +253,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         if reader.held > _HIGH_WATER and not self._reading_paused and self.transport is not None:
             self._reading_paused = True
             self.transport.pause_reading()
+        if self.notify is not None:
+            self.notify()
+            return
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -293,6 +307,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
             self._waiter = None
 
     def _wake(self) -> None:
+        if self.notify is not None:
+            self.notify()
         for future in (self._waiter, self._drained):
             if future is not None and not future.done():
                 future.set_result(None)

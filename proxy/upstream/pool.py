@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.config.model import UpstreamConfig
+    from proxy.upstream.connection import UpstreamConnection
     from proxy.upstream.deadlines import Deadlines
 
 
@@ -57,6 +58,19 @@ class Pool:
         last = endpoints.index(tried[-1])
         others = endpoints[last + 1 :] + endpoints[: last + 1]
         return next((other for other in others if other not in tried), others[0])
+
+    def take_idle(self, max_age: float) -> tuple[Endpoint, UpstreamConnection] | None:
+        """Return the endpoint whose turn it is with an idle connection of at most `max_age`
+        seconds; its turn is over.
+
+        None, and it is still its turn, when it has no such connection.
+        """
+        endpoint = self.endpoints[self._turn]
+        connection = endpoint.take_idle(max_age)
+        if connection is None:
+            return None
+        self._turn = (self._turn + 1) % len(self.endpoints)
+        return endpoint, connection
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request."""

@@ -11,7 +11,7 @@ from proxy.config.model import Limits
 from proxy.core.client import Client
 from proxy.core.head import RequestHead
 from proxy.errors import ProxyError
-from proxy.gateway.downstream import Downstream, Payload, Splice
+from proxy.gateway.downstream import Begun, Downstream, Payload, Splice
 from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.upstream.deadlines import NEVER, Deadlines
 
@@ -98,10 +98,15 @@ class FakeGateway:
 
     def __init__(self, handler: Handler | None = None) -> None:
         self.closing = False
+        self.offered: list[bytes] = []
         self.heads: list[RequestHead] = []
         self.payloads: list[Payload] = []
         self.errors: list[ProxyError] = []
         self._handler = handler
+
+    def enter(self, _client: Downstream, data: bytes) -> Begun | None:
+        self.offered.append(data)
+        return None
 
     async def handle(self, client: Downstream, head: RequestHead, payload: Payload) -> bool:
         self.heads.append(head)
@@ -183,6 +188,7 @@ class FakeClient:
         self.aborted = False
         self.tail = b""
         self.tunnel: Splice | None = None
+        self.lane: list[Begun | str] = []
 
     def write(self, data: bytes) -> None:
         if self.gone:
@@ -195,6 +201,12 @@ class FakeClient:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def passed(self) -> None:
+        self.lane.append("passed")
+
+    def take_back(self, begun: Begun) -> None:
+        self.lane.append(begun)
 
     def open_tunnel(self, tunnel: Splice) -> bytes:
         self.tunnel = tunnel

@@ -30,7 +30,7 @@ def test_a_head_that_does_not_end_is_refused_by_what_is_too_long(
 def test_the_next_head_is_counted_anew() -> None:
     intake = Intake(LIMIT)
     intake.add_to_head(b"\n" * 2 * LIMIT)
-    intake.begin_body()
+    intake.lose()
     assert intake.head_bytes == 0
     assert intake.add_to_head(b"x" * 2 * LIMIT) is None
     assert intake.head_lines == 0
@@ -40,7 +40,7 @@ def test_what_is_around_a_body_is_bounded_and_the_body_is_not() -> None:
     intake = Intake(LIMIT)
     assert intake.add_to_body(1_000_000, 1_000_000) is None
     assert intake.add_to_body(2 * LIMIT, 1_000_000) is None
-    intake.begin_body()
+    intake.lose()
     assert intake.add_to_body(2 * LIMIT, 0) is None
     assert isinstance(intake.add_to_body(1, 0), HeadTooLarge)
 

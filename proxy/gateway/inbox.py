@@ -1,0 +1,207 @@
+"""What comes from a client, made into messages by aiohttp's server protocol and C parser.
+
+This file and listener.py are the only ones that know aiohttp's private parts;
+`tests/gateway/test_aiohttp_contract.py` fails when one of them changes. What aiohttp 3.14 does, and
+why `data_received` is ours:
+- Its limits are per line and its errors are text that quotes the request. Ours: the parser's limits
+  are set above `limits.head`, bytes are counted in intake.py, and whatever is wrong becomes a
+  ProxyError that the gateway answers.
+- An error in a body's framing is queued as if it were a next request, and the body's reader is
+  never told.
+- Behind an upgrade it goes on to parse HTTP. Here a connection that asked for an upgrade carries
+  nothing after it.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from proxy.core.framing import MAX_FIELDS
+from proxy.core.head import RequestHead
+from proxy.errors import BadRequest, ProxyError
+from proxy.gateway.intake import Intake
+from proxy.gateway.unparsed import as_proxy_error
+from proxy.upstream.deadlines import NEVER
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.config.model import Limits
+    from proxy.gateway.downstream import Begun, Splice
+
+
+class Inbox(web.RequestHandler):
+    """The incoming half of a client's connection.
+
+    `read_deadline` is when the client must have sent something (time.monotonic). `passage` is the
+    exchange that is in the lane, `tunnel` what everything is given to after an upgrade.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_body",
+        "_discarding",
+        "_intake",
+        "_limits",
+        "_peer",
+        "_tls",
+        "passage",
+        "read_deadline",
+        "tunnel",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        *,
+        tls: bool,
+    ) -> None:
+        room = limits.head * 2 + 4096
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=0,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp's own loop asks for None too
+            auto_decompress=False,
+            max_line_size=room,
+            max_field_size=room,
+            max_headers=MAX_FIELDS + 64,
+        )
+        self._limits = limits
+        self._tls = tls
+        self._peer = ""
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._alone: tuple[RawRequestMessage | None, bytes] = None, b""
+        self._intake = Intake(limits.head)
+        self._discarding = False
+        self.passage: Begun | None = None
+        self.tunnel: Splice | None = None
+        self.read_deadline = NEVER
+
+    def enter(self, data: bytes) -> bool:
+        """Answer a request in the lane, if its head is known; return whether it is."""
+        raise NotImplementedError
+
+    def data_received(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.from_client(data)
+            return
+        if self._discarding:
+            return
+        intake = self._intake
+        if self.passage is not None:
+            self.passage.leave()  # what has come is the next request, perhaps not all of it
+        elif (
+            intake.at_rest
+            and self._waiter is not None
+            and not self._messages
+            and not self._paused
+            and self.enter(data)
+        ):
+            return
+        count = self._request_count
+        in_body = not self._body.is_eof()
+        super().data_received(data)
+        if self._request_count != count:
+            self._message_made(data, self._request_count - count)
+        elif in_body:
+            if error := intake.add_to_body(len(data), self._body.total_bytes):
+                self._body.set_exception(error)
+                self._discarding = True
+        elif data and not self._upgraded:
+            self._part_of_head(data)
+
+    def _message_made(self, data: bytes, count: int) -> None:
+        """The parser has made `count` messages of `data` and what came before it."""
+        message, payload = self._messages[-1]
+        intake = self._intake
+        if not isinstance(message, RawRequestMessage):
+            # Taken out in _next, where it is told from a request by its type.
+            before = intake.head_lines if intake.head_bytes else 0
+            error: Any = as_proxy_error(message, data, before)
+            self._messages[-1] = (error, payload)
+            if not self._body.is_eof():
+                self._body.set_exception(BadRequest("the body's framing is broken"))
+                self._discarding = True
+            intake.lose()
+        elif count > 1 or self._upgraded:
+            intake.lose()
+        elif intake.end_head(data, _declared_length(message, payload)):
+            self._alone = message, data
+        self._body = payload
+
+    def _part_of_head(self, data: bytes) -> None:
+        """A head has begun and not ended: start its deadline, and bound what it may hold."""
+        if not self._intake.head_bytes and self._waiter is not None:
+            self.read_deadline = monotonic() + self._limits.header_timeout
+        if error := self._intake.add_to_head(data):
+            self._queue_error(error)
+
+    def _queue_error(self, error: ProxyError) -> None:
+        """Let the loop answer `error` as it would answer a request; nothing more is read."""
+        self._discarding = True
+        self._queue(error)
+
+    def _queue(self, message: ProxyError | Begun) -> None:
+        """Let the task find `message` as it finds those that the parser has made."""
+        self._messages.append((message, EMPTY_PAYLOAD))  # type: ignore[arg-type]  # taken out in _next
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next_message(self) -> tuple[Any, StreamReader]:
+        """Return the next message that the parser has made, waiting for it if there is none."""
+        if not self._messages:
+            limits = self._limits
+            patience = limits.header_timeout if self._intake.head_bytes else limits.idle
+            self.read_deadline = monotonic() + patience
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self.read_deadline = NEVER
+        message, payload = self._messages.popleft()
+        if self._parser is not None and isinstance(message, RawRequestMessage):
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        return message, payload
+
+    def head_of(self, message: RawRequestMessage) -> RequestHead:
+        """Return the head of a message that the parser has made."""
+        version = message.version
+        minor = 1 if version is HttpVersion11 else version.minor if version.major == 1 else -1
+        return RequestHead(
+            message.method,
+            message.path,
+            minor,
+            message.raw_headers,
+            self._peer,
+            self._tls,
+            self._alone[1] if self._alone[0] is message else b"",
+        )
+
+    def open_tunnel(self, tunnel: Splice) -> bytes:
+        """Give everything that comes from now on to `tunnel`; return what has come since the
+        head.
+        """
+        self.tunnel = tunnel
+        tail, self._message_tail = self._message_tail, b""
+        if self._buffer_paused:
+            self._resume_reading_for_buffer()
+        return tail
+
+
+def _declared_length(message: RawRequestMessage, payload: StreamReader) -> int | None:
+    """Return the length of the body that the head declares, in bytes; None for chunks."""
+    if payload is EMPTY_PAYLOAD:
+        return 0
+    return None if message.chunked else int(message.headers["Content-Length"])

@@ -1,0 +1,119 @@
+"""The lane: a request whose head was permitted before goes a shorter way (passage.py).
+
+The decision follows from the bytes of the head, the peer, the generation of the configuration and
+the session alone. So what was decided and written for a head is remembered, and for the very same
+bytes from the same peer it is used again, as long as the session's own memory still holds (asked
+each time). Facts that make this sound:
+- A head is learnt only when aiohttp's parser made it, alone, of one piece of data, and looked up
+  only while that parser stands between two messages (intake.py). So no other reading of the bytes
+  is possible, and passing the parser by leaves it where it was.
+- Only what has no body and asks for nothing of the connection is learnt.
+- A refusal is never learnt, nor anything that a session other than a valid one took part in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from proxy.core.retry import max_idle
+from proxy.core.upstream_head import opening
+from proxy.gateway.attempt import Attempt
+
+if TYPE_CHECKING:
+    from proxy.core.client import Client
+    from proxy.core.decision import Permit
+    from proxy.core.exchange import Exchange
+    from proxy.core.head import RequestHead
+    from proxy.core.rules import Rules
+    from proxy.core.session import Credential, Session
+    from proxy.upstream.pool import Pool
+
+    Recall = Callable[[Credential, float], Session | None]
+    """Credential and Unix time -> its session, if it is remembered and may still be used."""
+
+_HEADS: Final = 2048
+_HEAD_BYTES_MAX: Final = 4096
+"""Heads that are remembered, and how large they may be: at most about 30 MiB of them and theirs."""
+_SEEN_MAX: Final = 8192
+"""Heads that came once. Those that never come again, with a trace id say, are not to be learnt."""
+_ASKS_MORE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was decided for a head: `x` is the exchange that it was learnt from, `opening` the
+    upstream's head without what names a request.
+    """
+
+    x: Exchange = field(repr=False)
+    permit: Permit
+    opening: bytes = field(repr=False)
+
+
+class Lane:
+    """The heads that one generation of the configuration has permitted."""
+
+    def __init__(self, rules: Rules, pools: Mapping[str, Pool], recall: Recall) -> None:
+        self._rules = rules
+        self._pools = pools
+        self._recall = recall
+        self._known: dict[tuple[str, str, bytes], Known] = {}
+        self._seen: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<Lane heads={len(self._known)}>"
+
+    def learn(self, x: Exchange, permit: Permit) -> None:
+        """Remember what was decided for the head of `x`, if it came for the second time."""
+        head = x.head
+        if not 0 < len(head.raw) <= _HEAD_BYTES_MAX or not _is_plain(head) or permit.upgrade:
+            return
+        pool = self._pools[permit.route.upstream]
+        good = permit.session is not None or permit.credential is None
+        if pool.tells_own_host or not good:
+            return
+        mark = hash(head.raw)
+        if mark not in self._seen:
+            if len(self._seen) >= _SEEN_MAX:
+                self._seen.clear()
+            self._seen.add(mark)
+            return
+        if len(self._known) >= _HEADS:
+            del self._known[next(iter(self._known))]  # the oldest
+        begin = opening(x, permit, self._rules, head.noted[b"host"])
+        scheme = "https" if head.tls else "http"
+        self._known[head.peer, scheme, head.raw] = Known(x, permit, begin)
+
+    def find(self, raw: bytes, whoever: Client, now: float) -> Known | None:
+        """Return what is known of this head from this peer, if it may be used at the Unix time
+        `now`.
+        """
+        known = self._known.get((whoever.address, whoever.scheme, raw))
+        if known is None:
+            return None
+        credential = known.permit.credential
+        if credential is not None and self._recall(credential, now) is not known.permit.session:
+            return None
+        return known
+
+    def attempt(self, known: Known) -> Attempt | None:
+        """Return an attempt on a pooled connection, or None when there is none that is young
+        enough.
+        """
+        route = known.permit.route
+        pool = self._pools[route.upstream]
+        taken = pool.take_idle(max_idle(known.x.head.method, pool.pool_idle))
+        return None if taken is None else Attempt(*taken, route.timeouts)
+
+
+def _is_plain(head: RequestHead) -> bool:
+    """Whether the head is all of its request, and asks for nothing of the connection."""
+    connection = head.noted.get(b"connection", b"keep-alive")
+    return (
+        head.minor == 1
+        and connection.lower() == b"keep-alive"
+        and head.repeated is None
+        and _ASKS_MORE.isdisjoint(head.noted)
+    )

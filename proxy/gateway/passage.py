@@ -1,0 +1,104 @@
+"""One exchange in the lane: its request has been sent by what was known, its answer is awaited.
+
+The lane ends where the ordinary way has a choice: an answer that does not come whole, a failure, a
+drain, bytes of the client's next request. Then the connection's task goes on with the exchange as
+if it had begun it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.core import trace
+from proxy.core.exchange import CLIENT_GONE
+from proxy.core.upstream_head import names
+from proxy.gateway.forward import relay_first
+
+if TYPE_CHECKING:
+    from proxy.core.exchange import Exchange
+    from proxy.core.head import RequestHead
+    from proxy.gateway.attempt import Attempt
+    from proxy.gateway.downstream import Downstream, Payload
+    from proxy.gateway.lane import Known
+    from proxy.gateway.snapshot import Snapshot
+    from proxy.telemetry.recorder import Recorder
+
+    GoOn = Callable[[Downstream, RequestHead, Payload, "Passage"], Awaitable[bool]]
+    """The ordinary way, for an exchange that has begun."""
+
+
+class Passage:
+    """Implements `proxy.gateway.downstream.Begun`."""
+
+    __slots__ = ("_client", "_go_on", "_recorder", "attempt", "permit", "snapshot", "x")
+
+    def __init__(
+        self,
+        x: Exchange,
+        known: Known,
+        attempt: Attempt,
+        snapshot: Snapshot,
+        client: Downstream,
+        recorder: Recorder,
+        go_on: GoOn,
+    ) -> None:
+        """Send the request of `x`, of which all is known but its names."""
+        self.x, self.permit, self.attempt = x, known.permit, attempt
+        self.snapshot = snapshot
+        self._client = client
+        self._recorder = recorder
+        self._go_on = go_on
+        _fill_in(x, known, attempt)
+        attempt.send_head(known.opening + names(x), bodiless=x.head.method == "HEAD")
+        attempt.connection.notify = self._moved
+
+    def __repr__(self) -> str:
+        return f"<Passage {self.attempt!r}>"
+
+    def _moved(self) -> None:
+        """Something has come from the endpoint, or its connection has ended."""
+        client, answer = self._client, self.attempt.connection.whole
+        if answer is None or client.closes:
+            self.leave()
+            return
+        x, filters = self.x, self.snapshot.rules.response_filter
+        self.attempt.connection.notify = None
+        relay_first(x, answer, filters, client, self.attempt)
+        self.attempt.finish()
+        self._end()
+        client.passed()
+
+    def leave(self) -> None:
+        """Give the exchange to the connection's task, which goes on with it by the ordinary way."""
+        self.attempt.connection.notify = None
+        self._client.take_back(self)
+
+    async def go_on(self, payload: Payload) -> bool:
+        """Go on by the ordinary way; return whether the client's connection can carry another
+        request.
+        """
+        return await self._go_on(self._client, self.x.head, payload, self)
+
+    def client_gone(self) -> None:
+        """The client's connection has ended: so does the exchange."""
+        self.attempt.connection.notify = None
+        self.attempt.abort()
+        self.x.status, self.x.code = CLIENT_GONE, "client_gone"
+        self._end()
+
+    def _end(self) -> None:
+        now = monotonic()
+        self.x.upstream_seconds = now - self.x.upstream_started
+        self._recorder.end(self.x, now)
+
+
+def _fill_in(x: Exchange, known: Known, attempt: Attempt) -> None:
+    """Note on the exchange what the stages of the corridor would have noted."""
+    like = known.x
+    x.client, x.route, x.cors = like.client, like.route, like.cors
+    x.session, x.session_result, x.user = like.session, like.session_result, like.user
+    trace.name(x)
+    x.upstream, x.endpoint, x.attempts = known.permit.route.upstream, attempt.endpoint.name, 1
+    x.upstream_started = x.started
