@@ -51,6 +51,88 @@ def test_chunks_of_one_byte_each_are_no_trailers() -> None:
         assert intake.add_to_body(6, body) is None
 
 
+# Where the parser stands.
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_a_connection_begins_at_rest() -> None:
+    assert Intake(LIMIT).at_rest
+
+
+def test_a_head_alone_leaves_it_at_rest() -> None:
+    intake = Intake(LIMIT)
+    assert intake.end_head(GET, 0)
+    assert intake.at_rest
+    assert intake.end_head(GET, 0)
+
+
+def test_a_head_in_two_pieces_was_not_alone_but_leaves_it_at_rest() -> None:
+    intake = Intake(LIMIT)
+    intake.add_to_head(GET[:-1])
+    assert not intake.end_head(GET[-1:], 0)
+    assert intake.at_rest
+    assert intake.end_head(GET, 0)
+
+
+@pytest.mark.parametrize("pieces", [[5], [2, 3], [1, 1, 3]], ids=str)
+def test_a_body_of_the_declared_length_leaves_it_at_rest(pieces: list[int]) -> None:
+    intake = Intake(LIMIT)
+    assert not intake.end_head(GET, 5)
+    for size in pieces:
+        assert not intake.at_rest
+        intake.add_to_body(size, 5)
+    assert intake.at_rest
+
+
+def test_a_body_that_came_with_the_head_leaves_it_at_rest() -> None:
+    intake = Intake(LIMIT)
+    assert not intake.end_head(GET + b"hello", 5)
+    assert intake.at_rest
+
+
+def test_bytes_behind_the_message_are_the_next_one_of_which_nothing_is_known() -> None:
+    for lost in (Intake(LIMIT), Intake(LIMIT)):
+        assert not lost.end_head(GET + b"helloG", 5)
+        assert not lost.at_rest
+        assert not lost.end_head(GET, 0)
+        assert not lost.at_rest
+    behind = Intake(LIMIT)
+    behind.end_head(GET, 5)
+    behind.add_to_body(6, 5)
+    assert not behind.at_rest
+    behind.add_to_body(1, 5)
+    assert not behind.at_rest
+
+
+def test_chunks_have_an_end_that_is_not_reckoned() -> None:
+    intake = Intake(LIMIT)
+    assert not intake.end_head(GET, None)
+    intake.add_to_body(5, 0)
+    assert not intake.at_rest
+
+
+def test_blank_lines_before_a_head_are_part_of_it() -> None:
+    intake = Intake(LIMIT)
+    assert intake.end_head(b"\r\n" + GET, 0)
+    assert not Intake(LIMIT).end_head(b"\r\n\r\n" + GET, 0)
+
+
+def test_a_head_without_an_empty_line_is_never_at_rest() -> None:
+    intake = Intake(LIMIT)
+    assert not intake.end_head(b"GET / HTTP/1.1\n\n", 0)
+    assert not intake.at_rest
+
+
+def test_what_is_lost_stays_lost() -> None:
+    intake = Intake(LIMIT)
+    intake.lose()
+    assert not intake.at_rest
+    intake.add_to_head(GET[:5])
+    assert not intake.end_head(GET[5:], 0)
+    assert not intake.at_rest
+
+
 def test_its_text_holds_numbers_only() -> None:
     intake = Intake(LIMIT)
     intake.add_to_head(b"Cookie: secret")

@@ -1,0 +1,187 @@
+"""proxy/gateway/lane.py: what is learnt, and when it is found. Whole stories: tests/corridor/."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.core.client import Client
+from proxy.core.cookies import AUTO
+from proxy.core.exchange import Exchange
+from proxy.core.head import RequestHead
+from proxy.gateway import lane as module
+from proxy.gateway.lane import Lane
+from tests.gateway.road import Road
+from tests.support.exchanges import COOKIE, NOW, head, token
+
+SIGNED_IN = ("Cookie", f"{COOKIE}={token('u-1')}")
+
+
+def raw(*fields: tuple[str, str], data: bytes = b"the very bytes", **request: Any) -> RequestHead:
+    """Return a head that came alone as `data`."""
+    return replace(head(*fields, **{"target": "/api/x", **request}), raw=data)
+
+
+def whoever(request: RequestHead) -> Client:
+    return Client(request.peer, "https" if request.tls else "http", trusted=False)
+
+
+async def learn(road: Road, request: RequestHead, times: int = 2) -> Exchange:
+    """Let the lane see so often what is decided for `request`."""
+    x, permit = await road.permit(request)
+    for _ in range(times):
+        road.snapshot.lane.learn(x, permit)
+    return x
+
+
+def found(road: Road, request: RequestHead, **changes: Any) -> bool:
+    """Return whether the lane knows these bytes, from where `request` came unless `changes`."""
+    here = replace(whoever(request), **changes)
+    return road.snapshot.lane.find(request.raw, here, NOW) is not None
+
+
+async def test_a_head_is_learnt_when_it_comes_again() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        await learn(road, request, times=1)
+        assert not found(road, request)
+        await learn(road, request, times=1)
+        assert found(road, request)
+
+
+async def test_it_is_known_from_the_same_peer_by_the_same_scheme_and_bytes_only() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        await learn(road, request)
+        assert not found(road, request, address="192.0.2.1")
+        assert not found(road, request, scheme="https")
+        assert not found(road, replace(request, raw=b"the very byteS"))
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        raw(SIGNED_IN, data=b""),
+        raw(SIGNED_IN, data=b"x" * 4097),
+        raw(SIGNED_IN, minor=0),
+        raw(SIGNED_IN, ("Connection", "close")),
+        raw(SIGNED_IN, ("Connection", "keep-alive, X-User-Id")),
+        raw(SIGNED_IN, ("Content-Length", "0")),
+        raw(SIGNED_IN, ("Expect", "100-continue")),
+        raw(SIGNED_IN, ("Upgrade", "h2c")),
+        raw(SIGNED_IN, ("Referer", "a"), ("Referer", "b")),
+    ],
+    ids=["not alone", "large", "old", "close", "names", "length", "expect", "upgrade", "repeated"],
+)
+async def test_what_is_never_learnt(request_head: RequestHead) -> None:
+    async with Road() as road:
+        await learn(road, request_head, times=3)
+        assert repr(road.snapshot.lane) == "<Lane heads=0>"
+
+
+@pytest.mark.parametrize("fields", [(), (("Connection", "Keep-Alive"),)], ids=["none", "spelled"])
+async def test_a_connection_that_stays_open_is_plain(fields: tuple[tuple[str, str], ...]) -> None:
+    async with Road() as road:
+        await learn(road, request := raw(SIGNED_IN, *fields))
+        assert found(road, request)
+
+
+async def test_a_public_route_needs_no_session() -> None:
+    request = raw(target="/public/x")
+    async with Road() as road:
+        await learn(road, request)
+        assert road.snapshot.lane.find(request.raw, whoever(request), NOW + 10**9) is not None
+
+
+async def test_somebody_whose_session_has_ended_is_not_learnt_as_nobody() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        x, permit = await road.permit(request)
+        permit.session = None  # as where signing in is optional
+        for _ in range(3):
+            road.snapshot.lane.learn(x, permit)
+        assert not found(road, request)
+
+
+async def test_a_session_is_asked_for_each_time() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        await learn(road, request)
+        lane, ttl = road.snapshot.lane, 10.0
+        assert lane.find(request.raw, whoever(request), NOW + ttl - 0.1) is not None
+        assert lane.find(request.raw, whoever(request), NOW + ttl) is None
+
+
+async def test_a_session_that_was_looked_up_again_is_another_one() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        x = await learn(road, request)
+        _, permit = await road.permit(request)
+        lane = Lane(road.snapshot.rules, road.snapshot.pools, lambda *_: None)
+        lane.learn(x, permit)
+        lane.learn(x, permit)
+        assert repr(lane) == "<Lane heads=1>"
+        assert lane.find(request.raw, whoever(request), NOW) is None
+
+
+async def test_looking_counts_as_a_use_of_the_session_memory() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        await learn(road, request)
+        before = road.metrics.session_cache_hits
+        assert found(road, request)
+        assert road.metrics.session_cache_hits == before + 1
+
+
+async def test_the_oldest_heads_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HEADS", 2)
+    requests = [raw(SIGNED_IN, data=b"%d" % number) for number in range(3)]
+    async with Road() as road:
+        for request in requests:
+            await learn(road, request)
+        assert [found(road, request) for request in requests] == [False, True, True]
+
+
+async def test_heads_that_came_once_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SEEN_MAX", 2)
+    once = raw(SIGNED_IN, data=b"once")
+    async with Road() as road:
+        await learn(road, once, times=1)
+        for number in range(2):
+            await learn(road, raw(SIGNED_IN, data=b"%d" % number), times=1)
+        await learn(road, once, times=1)
+        assert not found(road, once)
+
+
+async def test_an_endpoint_that_is_told_its_own_name_has_a_head_of_its_own() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        road.pool.tells_own_host = True
+        await learn(road, request, times=3)
+        assert not found(road, request)
+
+
+async def test_without_a_pooled_connection_there_is_no_attempt() -> None:
+    request = raw(target="/public/x")
+    async with Road(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as road:
+        await learn(road, request)
+        known = road.snapshot.lane.find(request.raw, whoever(request), NOW)
+        assert known is not None
+        assert road.snapshot.lane.attempt(known) is None
+        await road.forward()
+        attempt = road.snapshot.lane.attempt(known)
+        assert attempt is not None
+        assert attempt.connection.reused
+        attempt.abort()
+
+
+async def test_no_secret_shows_in_its_text() -> None:
+    request = raw(SIGNED_IN, data=b"Cookie: secret")
+    async with Road() as road:
+        await learn(road, request)
+        known = road.snapshot.lane.find(request.raw, whoever(request), NOW)
+        for text in (repr(road.snapshot.lane), repr(known), repr(request)):
+            assert "secret" not in text
+            assert not any(name in text for name in AUTO)
