@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import ConnectionStale, ProxyError, UpstreamProtocol, UpstreamTimeout
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.leftover import leftover
 from proxy.upstream.response import ResponseReader
 
 if TYPE_CHECKING:
@@ -237,7 +238,12 @@ class UpstreamConnection(asyncio.Protocol):
             waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
+        transport, self.transport = self.transport, None
+        if exc is not None and transport is not None and self._error is None:
+            # A write may have failed; what the endpoint had said before is still to be heard.
+            data = leftover(transport)
+            if data:
+                self.data_received(data)
         if self._error is None:
             self._error = self._cut(exc)
         self._wake()
