@@ -43,7 +43,7 @@ async def forward(
                 rules = snapshot.rules.response_filter
                 await run_tunnel(x, permit, answer, rules, client, attempt.connection)
                 return False
-            keep = await _relay(x, permit, answer, snapshot, client, attempt)
+            keep = await _relay(x, permit, answer, snapshot, client, body, attempt)
         except BaseException:
             attempt.abort()
             raise
@@ -95,6 +95,7 @@ async def _relay(
     answer: Answer,
     snapshot: Snapshot,
     client: Downstream,
+    body: RequestBody,
     attempt: Attempt,
 ) -> bool:
     """Pass the answer on, each piece as it comes; return whether the client's connection stays
@@ -105,9 +106,9 @@ async def _relay(
     nobody wants.
     """
     connection, patience = attempt.connection, permit.route.timeouts.stream_idle
-    head = answer_head(
-        x, answer, snapshot.rules.response_filter, close=client.closes or attempt.uploading
-    )
+    # An upload that failed with its connection is over, and the rest of the body still comes.
+    close = client.closes or attempt.uploading or not body.complete
+    head = answer_head(x, answer, snapshot.rules.response_filter, close=close)
     frame = chunk if head.chunked else bytes
     x.status = answer.status
     first, ended = connection.take(), connection.exhausted
