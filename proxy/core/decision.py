@@ -21,6 +21,7 @@ from proxy.errors import SessionExpired, SessionMissing, SessionStoreDown, Unaut
 
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
+    from proxy.core.head import RequestHead
     from proxy.core.routing import Route
     from proxy.core.rules import Rules
     from proxy.core.session import Credential, Session
@@ -95,13 +96,13 @@ def _identify(x: Exchange, rules: Rules) -> None:
     """Note who asks, and under which names the request is logged and traced."""
     head = x.head
     x.client = client = rules.proxies.client(head)
-    x.request_id = trace.request_id(head.noted.get(b"x-request-id"), client.trusted, x.seed)
-    sent = (
-        None
-        if head.repeated and b"traceparent" in head.repeated
-        else head.noted.get(b"traceparent")
-    )
-    x.traceparent = trace.traceparent(sent, x.seed)
+    x.request_id = trace.request_id(_single(head, b"x-request-id"), client.trusted, x.seed)
+    x.traceparent = trace.traceparent(_single(head, b"traceparent"), x.seed)
+
+
+def _single(head: RequestHead, name: bytes) -> bytes | None:
+    """Return the value of a field that came once; what came twice names nothing."""
+    return None if head.repeated and name in head.repeated else head.noted.get(name)
 
 
 async def _admit(
