@@ -174,9 +174,9 @@ class ClientConnection(web.RequestHandler):
                 before = self._head_lines if begun else 0
                 error: Any = as_proxy_error(message, data, before)
                 self._messages[-1] = (error, payload)
+                self._discarding = True
                 if not self._body.is_eof():
                     self._body.set_exception(BadRequest("the body's framing is broken"))
-                    self._discarding = True
             self._body, self._body_bytes = payload, 0
         elif in_body:
             self._part_of_body(len(data))
