@@ -152,6 +152,7 @@ class ClientConnection(web.RequestHandler):
         self._server.deadlines.forget(self)
         task = self._task_handler
         super().connection_lost(exc)
+        self._body = EMPTY_PAYLOAD  # one that was not read to its end leads back here
         if task is not None:
             task.cancel()
         if self.tunnel is not None:

@@ -187,6 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def fail(self, error: ProxyError) -> None:
         """End the connection for this reason: whoever waits on it gets `error`."""
+        error.settle()
         if self._error is None:
             self._error = error
         self.abort()
@@ -246,6 +247,9 @@ class UpstreamConnection(asyncio.Protocol):
                 self.data_received(data)
         if self._error is None:
             self._error = self._cut(exc)
+            self._error.settle()
+        if self._reader is not None:
+            self._reader.close()
         self._wake()
         if self.sink is not None:
             self.sink(b"")

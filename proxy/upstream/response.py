@@ -114,9 +114,9 @@ class ResponseReader:
 
     def close(self) -> None:
         """Let go of the parser, which holds this object: otherwise each answer would be left to
-        the collector.
+        the collector. No harm if that was done.
         """
-        del self._parser
+        self.__dict__.pop("_parser", None)
 
     # What httptools calls. An exception raised here ends the parsing and comes out of `feed` as
     # `_error`.
