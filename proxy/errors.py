@@ -65,6 +65,14 @@ class ProxyError(Exception):
         super().__init__(reason)
         self.reason = reason
 
+    def settle(self) -> None:
+        """Forget where it was raised and from what, once it has been caught.
+
+        Frames of the way here hold the connection and pieces of bodies; a connection that keeps its
+        error would be a cycle with them, which only the garbage collector ends, much later.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+
     def __str__(self) -> str:
         return f"{self.code}: {self.reason}" if self.reason else self.code
 

@@ -95,3 +95,15 @@ def test_refusals_are_the_clients_and_failures_are_not() -> None:
 
 def test_a_refused_method_names_what_is_allowed() -> None:
     assert errors.MethodRefused(allow=("GET", "HEAD")).allow == ("GET", "HEAD")
+
+
+def test_a_settled_error_holds_nothing_of_the_way_to_it() -> None:
+    cause = ValueError("cause")
+    with pytest.raises(errors.BadRequest) as caught:
+        raise errors.BadRequest("why") from cause
+    error = caught.value
+    error.__context__ = cause
+    error.settle()
+    held = [error.__traceback__, error.__context__, error.__cause__]
+    assert held == [None] * 3
+    assert error.reason == "why"

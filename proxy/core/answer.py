@@ -110,7 +110,7 @@ def _add_ours(parts: list[bytes], x: Exchange, special: list[tuple[int, bytes]])
         parts.append(cors.grant_exposing(x.head, exposed) if exposed else cors.grant(x.head))
     if route is not None and route.policy.auth != "public":
         parts.append(_GUARDED)
-        if not any(kind == CACHE_CONTROL for kind, _ in special):
+        if not any(kind == CACHE_CONTROL and value.strip(b" \t,") for kind, value in special):
             parts.append(_PRIVATE)
 
 

@@ -67,7 +67,8 @@ _PROXIES_ONLY: Final = re.compile(
     rb"|x-goog-iap|x-goog-authenticated|x-amzn-oidc|x-amzn-mtls|cf-access|cf-connecting|x-pomerium"
     rb"|x-ms-client-principal|x-ms-token|x-endpoint-api|ssl-client|x-ssl-client|x-client-cert|client-cert"
     rb"|x-authentik|x-authelia|x-vouch)(-.*)?"
-    rb"|forwarded|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|fastly-client-ip|x-matched-path"
+    rb"|forwarded|forwarded-for|x-real-ip|(x-)?client-ip|x-cluster-client-ip|true-client-ip|fastly-client-ip"
+    rb"|x-matched-path"
     rb"|x-url-scheme|x-scheme|front-end-https"
 )
 _BY_NAME: Final = {
@@ -200,13 +201,7 @@ LENGTH: Final = 5  # passes where the status may have a length
 
 _BACK: Final = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
-    b"access-control-allow-credentials": CORS,
-    b"access-control-allow-headers": CORS,
-    b"access-control-allow-methods": CORS,
-    b"access-control-allow-origin": CORS,
-    b"access-control-allow-private-network": CORS,
     b"access-control-expose-headers": EXPOSE,
-    b"access-control-max-age": CORS,
     b"cache-control": CACHE_CONTROL,
     b"content-length": LENGTH,
     b"x-request-id": DROP,
@@ -227,7 +222,8 @@ class ResponseFilter:
         if kind is None:
             lower, folded = name.lower(), fold_name(name)
             ours = folded in self._owned or is_identity(lower)
-            kind = DROP if ours else _BACK.get(lower, KEEP)
+            others = CORS if lower.startswith(b"access-control-") else KEEP
+            kind = DROP if ours else _BACK.get(lower, others)
             if len(self.memo) >= _MEMO_MAX:
                 self.memo.clear()
             if len(name) <= _MEMO_NAME_MAX:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
+    from proxy.core.head import RequestHead
 
 # What is kept of somebody else's request id: it goes into logs and headers.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -22,10 +23,13 @@ _NO_PARENT: Final = b"0" * 16
 
 def name(x: Exchange) -> None:
     """Give the exchange of a known client its request id and its traceparent."""
-    head = x.head
-    x.request_id = request_id(head.noted.get(b"x-request-id"), x.client.trusted, x.seed)
-    repeated = head.repeated is not None and b"traceparent" in head.repeated
-    x.traceparent = traceparent(None if repeated else head.noted.get(b"traceparent"), x.seed)
+    x.request_id = request_id(_single(x.head, b"x-request-id"), x.client.trusted, x.seed)
+    x.traceparent = traceparent(_single(x.head, b"traceparent"), x.seed)
+
+
+def _single(head: RequestHead, name: bytes) -> bytes | None:
+    """Return the value of a field that came once; what came twice names nothing."""
+    return None if head.repeated and name in head.repeated else head.noted.get(name)
 
 
 def request_id(sent: bytes | None, trusted: bool, seed: str) -> str:

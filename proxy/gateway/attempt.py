@@ -148,4 +148,5 @@ class Attempt:
         """Give up: end the upload and the connection."""
         if self._upload is not None:
             self._upload.cancel()
+            self._upload = None  # its CancelledError would lead back here
         self.connection.abort()

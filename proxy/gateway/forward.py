@@ -50,7 +50,7 @@ async def forward(
                 rules = snapshot.rules.response_filter
                 await run_tunnel(x, permit, answer, rules, client, attempt.connection)
                 return False
-            keep = await _relay(x, permit, answer, snapshot, client, attempt)
+            keep = await _relay(x, permit, answer, snapshot, client, body, attempt)
         except BaseException:
             attempt.abort()
             raise
@@ -107,13 +107,16 @@ async def _relay(
     answer: Answer,
     snapshot: Snapshot,
     client: Downstream,
+    body: RequestBody,
     attempt: Attempt,
 ) -> bool:
     """Pass the answer on, each piece as it comes; return whether the client's connection stays
     open.
     """
     patience = permit.route.timeouts.stream_idle
-    head = relay_first(x, answer, snapshot.rules.response_filter, client, attempt)
+    # An upload that failed with its connection is over, and the rest of the body still comes.
+    close = client.closes or attempt.uploading or not body.complete
+    head = relay_first(x, answer, snapshot.rules.response_filter, client, attempt, close=close)
     if attempt.connection.exhausted:
         return not head.close
     frame = chunk if head.chunked else bytes
@@ -128,14 +131,20 @@ async def _relay(
 
 
 def relay_first(
-    x: Exchange, answer: Answer, rules: ResponseFilter, client: Downstream, attempt: Attempt
+    x: Exchange,
+    answer: Answer,
+    rules: ResponseFilter,
+    client: Downstream,
+    attempt: Attempt,
+    *,
+    close: bool,
 ) -> AnswerHead:
     """Pass on the head of the answer, with what has come of its body; return what was made of it.
 
     What has come together leaves together, in one write. An answer before the end of the request
     ends the connection, on both sides: what follows in it is the rest of a body that nobody wants.
     """
-    head = answer_head(x, answer, rules, close=client.closes or attempt.uploading)
+    head = answer_head(x, answer, rules, close=close)
     body = attempt.connection.take()
     x.status = answer.status
     x.bytes_out = len(body)

@@ -104,6 +104,7 @@ class Gateway:
             client.write(respond.reply(x, outcome, close=close))
             return not close
         except ProxyError as error:
+            error.settle()
             return self._refuse(x, error, client, close=not body.complete)
         except (asyncio.CancelledError, ConnectionError):
             x.status, x.code = CLIENT_GONE, "client_gone"

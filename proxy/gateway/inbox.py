@@ -128,9 +128,9 @@ class Inbox(web.RequestHandler):
             before = intake.head_lines if intake.head_bytes else 0
             error: Any = as_proxy_error(message, data, before)
             self._messages[-1] = (error, payload)
+            self._discarding = True
             if not self._body.is_eof():
                 self._body.set_exception(BadRequest("the body's framing is broken"))
-                self._discarding = True
             intake.lose()
         elif count > 1 or self._upgraded:
             intake.lose()

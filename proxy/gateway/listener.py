@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from proxy.core.client import Client
 from proxy.errors import (
@@ -118,6 +119,7 @@ class ClientConnection(Corked, Inbox):
         self._unsent.clear()
         task = self._task_handler
         super().connection_lost(exc)
+        self._body = EMPTY_PAYLOAD  # one that was not read to its end leads back here
         if task is not None:
             task.cancel()
         if self.passage is not None:

@@ -39,6 +39,8 @@ def as_proxy_error(message: Any, data: bytes, lines: int) -> ProxyError:
         if data.startswith(beginning):
             return BadRequest(what)
     error = message.exc
+    # Its traceback leads to frames that lead back to it: a cycle that holds all of `data`.
+    error.__traceback__ = None
     if isinstance(error, BadHttpMethod):
         return MethodUnknown("the method is not known")
     if isinstance(error, InvalidURLError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import ConnectionStale, ProxyError, UpstreamProtocol, UpstreamTimeout
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
 from proxy.upstream.response import ResponseReader
 
@@ -207,6 +208,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     def fail(self, error: ProxyError) -> None:
         """End the connection for this reason: whoever waits on it gets `error`."""
+        error.settle()
         if self._error is None:
             self._error = error
         self.abort()
@@ -261,10 +263,18 @@ class UpstreamConnection(Corked, asyncio.Protocol):
             waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
+        transport, self.transport = self.transport, None
         self._unsent.clear()
+        if exc is not None and transport is not None and self._error is None:
+            # A write may have failed; what the endpoint had said before is still to be heard.
+            data = leftover(transport)
+            if data:
+                self.data_received(data)
         if self._error is None:
             self._error = self._cut(exc)
+            self._error.settle()
+        if self._reader is not None:
+            self._reader.close()
         self._wake()
         if self.sink is not None:
             self.sink(b"")

@@ -114,9 +114,9 @@ class ResponseReader:
 
     def close(self) -> None:
         """Let go of the parser, which holds this object: otherwise each answer would be left to
-        the collector.
+        the collector. No harm if that was done.
         """
-        del self._parser
+        self.__dict__.pop("_parser", None)
 
     # What httptools calls. An exception raised here ends the parsing and comes out of `feed` as
     # `_error`.
@@ -203,6 +203,8 @@ class ResponseReader:
             return False
         if not (answer.bodiless or answer.chunked or answer.length is not None):
             return False
+        if self._version == "1.0" and answer.chunked:
+            return False  # RFC 9112 section 6.1: its framing is faulty
         if answer.connection is None:
             return self._version == "1.1"
         options = {option.strip(b" \t").lower() for option in answer.connection.split(b",")}

@@ -120,6 +120,7 @@ UPSTREAM_CORS = [
     ("Access-Control-Allow-Methods", "TRACE"),
     ("Access-Control-Allow-Headers", "*"),
     ("Access-Control-Max-Age", "9"),
+    ("Access-Control-Allow-What-Is-To-Come", "*"),
     ("Access-Control-Allow-Private-Network", "true"),
     ("Access-Control-Expose-Headers", "X-Theirs, x-total-count"),
     ("Access-Control-Expose-Headers", "X-More, , not a name"),
@@ -178,6 +179,11 @@ def test_shared_caches_are_told_of_answers_that_may_be_for_one_user(target: str)
 def test_the_upstreams_cache_control_stands(name: str) -> None:
     sent = [(name, "public, max-age=60"), (name, "immutable")]
     assert passed(asked("/own/x"), *sent) == [*sent, GUARDED[0], *NAMES]
+
+
+@pytest.mark.parametrize("value", ["", "  ", ", ,"])
+def test_a_cache_control_that_says_nothing_is_none(value: str) -> None:
+    assert GUARDED[1] in passed(asked("/own/x"), ("Cache-Control", value))
 
 
 @pytest.mark.parametrize("target", ["/public/x", PLAIN])

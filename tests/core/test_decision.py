@@ -671,6 +671,12 @@ def test_two_traceparents_are_none() -> None:
     assert x.trace_id == trace[3:35]
 
 
+def test_two_request_ids_are_none() -> None:
+    """A proxy that adds its own to the client's would let the client choose the id."""
+    x, _ = decided("/x", ("X-Request-Id", "r-1"), ("X-Request-Id", "r-2"), peer=PROXY)
+    assert x.request_id == SEED[:32]
+
+
 def test_a_forwarding_header_that_a_proxy_doubled_is_a_bad_request() -> None:
     """TP-12."""
     twice = [("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https")]

@@ -149,7 +149,8 @@ PROXIES_ONLY = words("""
     X-Forwarded-Access-Token X-Forwarded-Uri X-Forwarded-Method
     X-Forwarded-Ssl X-Forwarded-Scheme X-Forwarded-Server X-Forwarded-Client-Cert
     X-Forwarded-Tls-Client-Cert X-Real-IP True-Client-IP CF-Connecting-IP CF-Connecting-IPv6
-    Fastly-Client-IP X-Client-IP X-Cluster-Client-IP Remote-User Remote-Groups Remote-Name
+    Fastly-Client-IP X-Client-IP Client-IP Forwarded-For X-Cluster-Client-IP Remote-User
+    Remote-Groups Remote-Name
     Remote-Email Remote-Addr Remote-Ip Remote-Roles Remote-Display-Name X-Remote-User
     X-Remote-Groups X-Remote-Addr X-Remote-IP X-Remote-Extra-Scopes X-WEBAUTH-USER
     X-WEBAUTH-NAME X-Auth-Request-User X-Auth-Request-Email X-Auth-Request-Redirect

@@ -29,6 +29,9 @@ class FakeSocket:
     def setsockopt(self, *option: Any) -> None:
         self.options.append(option)
 
+    def dup(self) -> socket.socket:
+        raise OSError("there is no socket behind it")
+
 
 class FakeTransport(asyncio.Transport):
     """Keeps what is written, and calls the protocol back when it ends, at the loop's next turn."""

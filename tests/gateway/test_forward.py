@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import BodyTooLarge, UpstreamProtocol, UpstreamUnreachable
+from proxy.errors import BadRequest, BodyTooLarge, UpstreamProtocol, UpstreamUnreachable
 from tests.gateway.fakes import FakePayload, turns
 from tests.gateway.road import Road
 from tests.support.upstream import Exchange
@@ -86,6 +86,23 @@ async def test_an_answer_before_the_end_of_the_body_ends_both_connections() -> N
         await turns()
         assert b"Connection: close\r\n" in road.client.written
         assert road.pool.endpoints[0].open == 0
+
+
+async def test_an_upload_that_failed_as_the_answer_came_ends_the_clients_connection() -> None:
+    async def early(exchange: Exchange) -> None:
+        await exchange.send(OK)
+
+    class Broken(FakePayload):
+        async def readany(self) -> bytes:
+            [connection] = road.pool.endpoints[0]._open
+            while not connection.answered:
+                await turns(1)
+            raise BadRequest("broken framing")
+
+    async with Road(early) as road:
+        fields = ("Content-Length", "9")
+        assert not await road.forward(fields, method="POST", payload=Broken(b"x"))
+        assert b"Connection: close\r\n" in road.client.written
 
 
 async def test_a_cut_answer_raises_after_what_there_was() -> None:

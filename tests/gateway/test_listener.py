@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Final
@@ -194,6 +196,32 @@ async def test_what_is_no_request_is_refused_and_nothing_more_is_read(data: byte
     assert [type(error) for error in listener.gateway.errors] == [BadRequest]
     assert listener.gateway.heads == []
     assert listener.transport.calls == ["write_eof"]
+
+
+@pytest.mark.parametrize("beginning", [b"", GET % b"/1"], ids=["at once", "behind a request"])
+async def test_what_is_no_request_is_not_held_and_nothing_behind_it_is_parsed(
+    beginning: bytes,
+) -> None:
+    """The collector looks seldom, and a flood of such requests would fill the memory before."""
+    never = asyncio.get_running_loop().create_future()
+
+    async def handle(_client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        await never
+        return False
+
+    listener = Listener(handle)
+    if beginning:
+        await listener.feed(beginning)
+    data = b"x" * 300_000
+    before = sys.getrefcount(data)
+    gc.disable()
+    try:
+        for _ in range(3):
+            listener.client.data_received(data)
+        assert sys.getrefcount(data) == before
+        assert len(listener.client._messages) == 1
+    finally:
+        gc.enable()
 
 
 async def test_requests_before_what_is_none_are_answered_first() -> None:

@@ -305,6 +305,13 @@ ALIVE = {
 }
 
 
+def test_chunks_of_http_1_0_are_read_but_not_trusted() -> None:
+    """RFC 9112 section 6.1: the framing is taken for faulty, and the connection is closed."""
+    head = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader = read(head + b"2\r\nok\r\n0\r\n\r\n")
+    assert (reader.take(), reader.complete, reader.keeps_alive) == (b"ok", True, False)
+
+
 @pytest.mark.parametrize(("version", "line", "alive"), ALIVE.values(), ids=ALIVE)
 def test_a_connection_stays_as_the_endpoint_says(version: bytes, line: bytes, alive: bool) -> None:
     reader = read(version + b" 200 OK\r\n" + line + b"Content-Length: 2\r\n\r\nok")
