@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from proxy import __version__
+from proxy.admin.app import LOG as ADMIN_LOG
 from proxy.admin.app import admin_app
 from proxy.core.frames import RESTART
 from proxy.gateway.handler import Gateway
@@ -96,7 +97,7 @@ class Worker:
         )
         self.state = State(self._gateway, self._clients, metrics, self.addresses, __version__)
         main, admin = _bind_both(config)
-        self._admin = web.AppRunner(admin_app(self.state), access_log=None)
+        self._admin = web.AppRunner(admin_app(self.state), access_log=None, logger=ADMIN_LOG)
         await self._admin.setup()
         await web.SockSite(self._admin, admin).start()
         self._announce("admin", admin)

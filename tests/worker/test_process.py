@@ -23,6 +23,18 @@ async def test_a_worker_says_where_it_listens() -> None:
     assert gateway.status["state"] == "stopped"
 
 
+async def test_bytes_that_are_no_request_reach_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """aiohttp's report of a line that it cannot read repeats the line."""
+    async with LocalGateway(settings("http://127.0.0.1:1")) as gateway:
+        for line in (b"Authorization : Bearer SECRET", b"Cookie: a=SECRET\0", b"SECRET"):
+            async with RawClient(gateway.admin_port) as client:
+                await client.send(b"GET /-/config HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n" % line)
+                await client.read_until_closed()
+                assert b" 400 " in client.received
+    assert "SECRET" not in caplog.text
+    assert "Error handling request" not in caplog.text
+
+
 async def test_a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() -> None:
     held = Held()
     async with StubUpstream() as upstream, LocalGateway(settings(upstream.url)) as gateway:
