@@ -223,13 +223,13 @@ def _session_without_file(args: argparse.Namespace) -> SessionConfig:
 
 
 def _read(path: str) -> str:
-    """Return the secret in a file, without one newline at its end, as in the configuration."""
+    """Return the secret in a file, read as the configuration's files are."""
+    from proxy.config.load import read_secret
+
     try:
-        text = Path(path).read_bytes().decode()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UsageError(f"{path} cannot be read: {reason}") from None
-    text = text.removesuffix("\n").removesuffix("\r")
+        text = read_secret(Path(path))
+    except ValueError as error:
+        raise UsageError(str(error).replace("this file", path, 1)) from None
     if not text:
         raise UsageError(f"{path} is empty")
     return text

@@ -247,7 +247,10 @@ def test_what_has_no_meaning_is_a_usage_error(
     assert SECRET not in said.err
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"\xff", "not UTF-8"), (b"\n", "is empty")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff", "secret is not UTF-8"), (b"\n", "is empty"), (b"x" * 65537, "larger than 64KiB")],
+)
 def test_a_secret_file_must_hold_a_secret(
     gatelodge: Gatelodge, tmp_path: Path, content: bytes, message: str
 ) -> None:
