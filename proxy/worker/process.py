@@ -30,7 +30,7 @@ from proxy.telemetry.access import AccessLog, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
-from proxy.worker.sockets import bind, bound_address, server_context
+from proxy.worker.sockets import bind, bound_address, has_unread, server_context
 from proxy.worker.state import State
 
 if TYPE_CHECKING:
@@ -162,8 +162,10 @@ class Worker:
         self.state.phase = "stopped"
 
     def _close_idle(self) -> None:
+        """Close the connections without a request, one that still waits to be read included."""
         for client in self._clients.clients:
-            client.close_idle()
+            if not has_unread(client.transport):
+                client.close_idle()
 
     def _close_tunnels(self, over: float, told: set[ClientConnection]) -> None:
         """Close the WebSockets that are not `told` yet with 1012, spread over `over` seconds."""
