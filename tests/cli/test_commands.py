@@ -32,6 +32,13 @@ def test_without_a_command_the_usage_is_an_error(gatelodge: Gatelodge) -> None:
     assert said.err.startswith("usage: gatelodge COMMAND")
 
 
+def test_help_with_a_command_is_the_help_of_the_command(gatelodge: Gatelodge) -> None:
+    assert gatelodge("help", "check") == gatelodge("check", "--help")
+    said = gatelodge("help", "chek")
+    assert said.code == 2
+    assert "no command 'chek', did you mean 'check'?" in said.err
+
+
 @pytest.mark.parametrize("word", ["-h", "--help", "help"])
 def test_help_lists_every_command(gatelodge: Gatelodge, word: str) -> None:
     said = gatelodge(word)
