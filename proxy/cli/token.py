@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.cli import configfile
+from proxy.cli.moment import unix_time
 from proxy.cli.output import UsageError, pairs
 from proxy.config.problems import did_you_mean
 
@@ -73,7 +74,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         f"first. Without both, ${VARIABLES[0]} and ${VARIABLES[1]} count",
     )
     parser.add_argument("--cookie-name", metavar="NAME", help="base name of the session cookie")
-    parser.add_argument("--at", type=float, metavar="UNIX", help="the time (default: now)")
+    parser.add_argument("--at", type=unix_time, metavar="UNIX", help="the time (default: now)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,12 +120,17 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
     for claim in args.claim:
         name, equals, text = claim.partition("=")
         try:
-            claims[name] = json.loads(text)
+            claims[name] = json.loads(text, parse_constant=_refuse)
         except ValueError:
             equals = ""
-        if not equals:
+        if not (name and equals):
             raise UsageError(f"--claim takes NAME=JSON, and a text in double quotes: {claim!r}")
     return claims
+
+
+def _refuse(word: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have (RFC 8259 section 6)."""
+    raise ValueError(word)
 
 
 def _generation(session: SessionConfig) -> str:

@@ -224,6 +224,8 @@ USAGE = {
     "another generation": ((*MINT, "--generation", "v9"), "'v9' is none of v5"),
     "bad lifetime": ((*MINT, "--ttl", "30"), "must be a duration"),
     "claim without value": ((*MINT, "--claim", "a"), "NAME=JSON"),
+    "claim without a name": ((*MINT, "--claim", "=1"), "NAME=JSON"),
+    "claim that only Python reads": ((*MINT, "--claim", "a=NaN"), "double quotes: 'a=NaN'"),
     "claim that is no JSON": ((*MINT, "--claim", "a=b"), "double quotes: 'a=b'"),
     "bad cookie name": ((*INSPECT, "--cookie-name", "a b"), "'a b' is no cookie name"),
     "bad cookie name to mint": ((*MINT, "--cookie-name", "a;b"), "'a;b' is no cookie name"),
