@@ -162,7 +162,7 @@ class Worker:
         self.state.phase = "stopped"
 
     def _close_idle(self) -> None:
-        """Close the connections without a request, one that still waits to be read included."""
+        """Close the connections that have no request, neither under way nor still to be read."""
         for client in self._clients.clients:
             if not has_unread(client.transport):
                 client.close_idle()

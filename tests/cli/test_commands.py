@@ -39,6 +39,10 @@ def test_help_with_a_command_is_the_help_of_the_command(gatelodge: Gatelodge) ->
     assert "no command 'chek', did you mean 'check'?" in said.err
 
 
+def test_help_about_help_is_help(gatelodge: Gatelodge) -> None:
+    assert gatelodge("help", "--help") == gatelodge("--help", "help") == gatelodge("help")
+
+
 @pytest.mark.parametrize("word", ["-h", "--help", "help"])
 def test_help_lists_every_command(gatelodge: Gatelodge, word: str) -> None:
     said = gatelodge(word)
