@@ -34,9 +34,12 @@ make_venv() {
         uv venv --quiet --clear --python "${PYTHON:->=3.11}" "$venv"
         return
     fi
+    if [ -n "${PYTHON:-}" ] && ! is_new_enough "$PYTHON"; then
+        fail "PYTHON=$PYTHON is not a Python 3.11 or newer that works."
+    fi
     local base
     base=$(find_python) || fail \
-        "Gatelodge needs Python 3.11 or newer; found: $(python3 --version 2>&1 || true)" \
+        "Gatelodge needs Python 3.11 or newer; found: $(python3 --version 2>/dev/null || echo none)." \
         "Looked for python3, python3.14, python3.13, python3.12 and python3.11 on the PATH." \
         "Install one of them, or uv (which fetches Python itself), or say PYTHON=/path/to/python."
     "$base" -c 'import ensurepip, venv' >/dev/null 2>&1 || fail \

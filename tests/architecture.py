@@ -7,6 +7,7 @@ Nothing is imported from the tree: it is only parsed.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_CHARACTER_CLASS = re.compile(r"\[(?:\\.|[^\]\\])*\]")
+_POSSESSIVE_GROUP = re.compile(r"\)(?:[*+?]|\{[0-9,]+\})\+|\(\?>")
 
 
 @dataclass(frozen=True)
@@ -273,6 +276,22 @@ def _on_self(node: ast.Attribute) -> bool:
 
 def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
+
+
+def possessive_group_problems(tree: Tree) -> list[str]:
+    """Python up to 3.11.4 finds wrong matches where a group is atomic (CPython issue 106052)."""
+    return [
+        f"{module.path}:{node.lineno}: a possessive group in a pattern"
+        for module in tree.modules.values()
+        for node in ast.walk(module.syntax)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str | bytes)
+        and _POSSESSIVE_GROUP.search(_CHARACTER_CLASS.sub("", _text(node.value)))
+    ]
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 def size_problems(tree: Tree, module_lines: int, function_lines: int) -> list[str]:

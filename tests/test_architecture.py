@@ -149,6 +149,10 @@ def test_private_attributes_of_aiohttp_are_used_in_one_file(tree: check.Tree) ->
     assert check.private_attribute_problems(tree, "aiohttp", AIOHTTP_INSIDES) == []
 
 
+def test_no_pattern_has_a_possessive_group(tree: check.Tree) -> None:
+    assert check.possessive_group_problems(tree) == []
+
+
 def test_modules_and_functions_are_short(tree: check.Tree) -> None:
     assert check.size_problems(tree, module_lines=400, function_lines=40) == []
 
@@ -219,6 +223,7 @@ def problems(root: Path, changes: dict[str, str]) -> dict[str, list[str]]:
         "purity": lambda: check.purity_problems(tree, SMALL_PURE, IMPURE, IMPURE_CALLS),
         "doors": lambda: check.door_problems(tree, DOORS),
         "private": lambda: check.private_attribute_problems(tree, "aiohttp", AIOHTTP_INSIDES),
+        "possessive": lambda: check.possessive_group_problems(tree),
         "sizes": lambda: check.size_problems(tree, module_lines=30, function_lines=10),
         "annotations": lambda: check.annotation_problems(tree),
         "docstrings": lambda: check.docstring_problems(tree),
@@ -267,6 +272,8 @@ BREACHES = {
         "demo/app.py",
         "from aiohttp import web\nclass App(web.Application):\n    x = lambda self: self._state\n",
     ),
+    "possessive group": ("possessive", "core/rules.py", "x = r'(?:a|b)*+'\n"),
+    "atomic group": ("possessive", "core/rules.py", "x = rb'(?>a)'\n"),
     "long module": ("sizes", "core/rules.py", "\n" * 30),
     "long function": ("sizes", "core/more.py", "def more() -> None:\n" + "    pass\n" * 10),
     "argument without a type": ("annotations", "core/more.py", "def more(x) -> None: ...\n"),

@@ -7,12 +7,14 @@ rendered on the loop that forwards requests.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from proxy.admin import answers
 from proxy.admin.guard import Asked, judge
@@ -20,6 +22,19 @@ from proxy.admin.state import AdminState
 from proxy.config.redact import redacted
 
 _METHODS: Final = ("GET", "HEAD")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a fault is the listener's, and not that of bytes that are no request.
+
+    aiohttp's report of those repeats the line that it could not read, maybe one with the token.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+LOG: Final = logging.getLogger("gatelodge.admin")
+"""The logger to serve the application with."""
+LOG.addFilter(_is_ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,7 @@ class _Page:
 
 
 def admin_app(state: AdminState) -> web.Application:
-    """Return the application to serve on the admin address, `access_log=None`."""
+    """Return the application to serve on the admin address, `access_log=None, logger=LOG`."""
     app = web.Application()
 
     async def handle(request: web.Request) -> web.Response:

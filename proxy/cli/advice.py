@@ -20,8 +20,9 @@ ADVICE: Final = {
     ),
     "session_invalid": (
         "See that sessions.*.secret is the app's own secret, and that the cookie has the name that "
-        "the app gave it, which is part of the key. `gatelodge token inspect` looks at one token "
-        "alone."
+        "the app gave it, which is part of the key; if it holds no id, that "
+        "sessions.*.principal.id names the claim. `gatelodge token inspect` looks at one "
+        "token alone."
     ),
     "session_expired": "Sign in again; if it has only just been made, compare the clocks.",
     "session_ambiguous": (

@@ -60,6 +60,8 @@ def _dispatch(words: Sequence[str]) -> int:
         print(usage(), file=sys.stderr)
         return 2
     name = "version" if words[0] == "--version" else words[0]
+    if name in _HELP and words[1:] and words[1] not in _HELP:
+        return _dispatch([words[1], "--help"])
     if name in _HELP:
         print(usage())
         return 0

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from proxy.cli import configfile
+from proxy.cli.moment import unix_time
 from proxy.cli.output import UsageError, print_json
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where the connection comes from: an IP address or unix (default: 127.0.0.1)",
     )
-    parser.add_argument("--at", type=_unix, metavar="UNIX", help="the time (default: now)")
+    parser.add_argument("--at", type=unix_time, metavar="UNIX", help="the time (default: now)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -110,14 +111,3 @@ def _request(args: argparse.Namespace) -> Request:
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Request(method, url, headers, peer)
-
-
-def _unix(text: str) -> float:
-    # Beyond the year 9999 nothing can be printed.
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 253_402_300_800:
-        raise argparse.ArgumentTypeError("must be seconds since 1970")
-    return seconds

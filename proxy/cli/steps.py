@@ -102,12 +102,15 @@ def _route(route: Route) -> Step:
 def _cors(trial: Trial) -> Step:
     x = trial.x
     origin = x.head.noted.get(b"origin")
+    preflight = is_preflight(x.head)
+    # A refused preflight is answered without any of them.
+    refused = preflight and isinstance(trial.outcome, OriginRefused)
     return {
         "enabled": x.cors.enabled,
         "origin": None if origin is None else shown(origin),
         "listed": None if origin is None or not x.cors.enabled else x.cors.allows(origin),
-        "preflight": is_preflight(x.head),
-        "headers": _lines(x.cors.grant(x.head)),
+        "preflight": preflight,
+        "headers": [] if refused else _lines(x.cors.grant(x.head)),
     }
 
 

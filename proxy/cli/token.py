@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.cli import configfile
+from proxy.cli.moment import unix_time
 from proxy.cli.output import UsageError, pairs
 from proxy.config.problems import did_you_mean
 
@@ -73,7 +74,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         f"first. Without both, ${VARIABLES[0]} and ${VARIABLES[1]} count",
     )
     parser.add_argument("--cookie-name", metavar="NAME", help="base name of the session cookie")
-    parser.add_argument("--at", type=float, metavar="UNIX", help="the time (default: now)")
+    parser.add_argument("--at", type=unix_time, metavar="UNIX", help="the time (default: now)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,12 +120,17 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
     for claim in args.claim:
         name, equals, text = claim.partition("=")
         try:
-            claims[name] = json.loads(text)
+            claims[name] = json.loads(text, parse_constant=_refuse)
         except ValueError:
             equals = ""
-        if not equals:
+        if not (name and equals):
             raise UsageError(f"--claim takes NAME=JSON, and a text in double quotes: {claim!r}")
     return claims
+
+
+def _refuse(word: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have (RFC 8259 section 6)."""
+    raise ValueError(word)
 
 
 def _generation(session: SessionConfig) -> str:
@@ -223,13 +229,13 @@ def _session_without_file(args: argparse.Namespace) -> SessionConfig:
 
 
 def _read(path: str) -> str:
-    """Return the secret in a file, without one newline at its end, as in the configuration."""
+    """Return the secret in a file, read as the configuration's files are."""
+    from proxy.config.load import read_secret
+
     try:
-        text = Path(path).read_bytes().decode()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UsageError(f"{path} cannot be read: {reason}") from None
-    text = text.removesuffix("\n").removesuffix("\r")
+        text = read_secret(Path(path))
+    except ValueError as error:
+        raise UsageError(str(error).replace("this file", path, 1)) from None
     if not text:
         raise UsageError(f"{path} is empty")
     return text

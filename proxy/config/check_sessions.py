@@ -69,6 +69,9 @@ def _check_jwt(jwt: JwtOptions, session: SessionConfig, loc: Loc, report: Report
     _check_algorithms_have_keys(jwt, session, loc, report)
     for field in ("signing_key", "verification_key"):
         key = _read(getattr(jwt, field), (*loc, field), session, report)
+        if key is not None and not names and not key.names_algorithm:
+            message = f"the key 'algorithms' is missing here: name those of the {field}"
+            report.add(loc, message, key=True)
         unfit = [name for name in names if key is not None and not key.goes_with(name)]
         if unfit:
             wanted = "; it needs a JWK of kty oct" if "oct" in types else ""
@@ -83,8 +86,6 @@ def _check_algorithms_have_keys(
     jwt: JwtOptions, session: SessionConfig, loc: Loc, report: Report
 ) -> None:
     has_key = jwt.signing_key is not None or jwt.verification_key is not None
-    if has_key and not jwt.algorithms:
-        report.add(loc, "the key 'algorithms' is missing here: name those of the key", key=True)
     if jwt.algorithms and not has_key and ALGORITHMS[jwt.algorithms[0]] != "oct":
         message = "this algorithm needs a verification_key (or signing_key)"
         report.add((*loc, "algorithms", 0), message)

@@ -49,6 +49,10 @@ class Key:
     octets: bytes = field(default=b"", repr=False)
     curve_algorithm: str | None = None
     """The one algorithm that goes with the curve of an EC or OKP JWK."""
+    names_algorithm: bool = False
+    """Whether the key itself says how it signs: a JWK by its `alg`, its curve, or being symmetric
+    (HS512, as in NextAuth v3).
+    """
 
     @classmethod
     def read(cls, text: str) -> Key:
@@ -77,16 +81,16 @@ class Key:
 def _of_jwk(jwk: dict[str, Any]) -> Key:
     kind = jwk.get("kty")
     if kind == "RSA":
-        return Key("RSA")
+        return Key("RSA", names_algorithm="alg" in jwk)
     if kind == "EC" or kind == "OKP":
         curve = _CURVES.get(str(jwk.get("crv")))
         if curve is None:
             raise ValueError(f"must be a JWK whose crv is one of {', '.join(_CURVES)}")
-        return Key(kind, curve_algorithm=curve)
+        return Key(kind, curve_algorithm=curve, names_algorithm=True)
     octets = jwk.get("k")
     if kind != "oct" or not isinstance(octets, str):
         raise ValueError("must be a JWK with kty RSA, EC, OKP or oct, and with its key in it")
-    return Key("oct", _decoded(octets))
+    return Key("oct", _decoded(octets), names_algorithm=True)
 
 
 def _decoded(text: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -20,6 +20,9 @@ from proxy.config.load_yaml import MAX_BYTES
 from proxy.config.model import Config
 from proxy.config.problems import ConfigError, Problem, Report
 from proxy.config.wording import describe
+
+# Another file was meant, if not a device without an end. Keys and chains of them are far smaller.
+_SECRET_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def _shape(document: Document, folder: Path) -> Config | None:
     """Return the model, or None after adding to the document's problems."""
     if document.values is None:
         return None
-    context = {"folder": folder, "read": lambda name: _secret(folder / name)}
+    context = {"folder": folder, "read": lambda name: read_secret(folder / name)}
     config, errors = _validate(document.values, context)
     places = {document.nearest(error["loc"]) for error in errors}
     changed = [loc for loc in places if document.reread(loc)]
@@ -88,15 +91,23 @@ def _validate(values: Any, context: dict[str, Any]) -> tuple[Config | None, list
         return None, error.errors(include_url=False, include_input=False)
 
 
-def _secret(path: Path) -> str:
-    """Read a secret; ValueError says why not, without a word of what is in the file."""
+def read_secret(path: Path) -> str:
+    """Return the secret in a file, without one newline at its end, which may be none.
+
+    ValueError says in a clause about "this file" why not, without a word of what is in it.
+    """
     try:
-        text = path.read_bytes().decode()
-    except UnicodeDecodeError:
-        raise ValueError("this file is not UTF-8") from None
+        with path.open("rb") as file:
+            data = file.read(_SECRET_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise ValueError(f"this file cannot be read: {reason}") from None
+    if len(data) > _SECRET_BYTES_MAX:
+        raise ValueError("this file is larger than 64KiB, so it is no secret")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("this file is not UTF-8") from None
     if text.endswith("\n"):
         text = text[:-2] if text.endswith("\r\n") else text[:-1]
     return text

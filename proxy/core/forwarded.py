@@ -15,7 +15,8 @@ _NODE: Final = re.compile(
 )
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_QUOTED: Final = rb"\"(?:[^\"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t\x20-\x7e\x80-\xff])*+\""
+_TEXT: Final = rb"[^\"\\\x00-\x08\x0a-\x1f\x7f]*+"
+_QUOTED: Final = rb"\"%b(?:\\[\t\x20-\x7e\x80-\xff]%b)*\"" % (_TEXT, _TEXT)
 _PAIR: Final = re.compile(rb"(%b)=(%b|%b)" % (_TOKEN, _TOKEN, _QUOTED))
 _SPACE: Final = re.compile(rb"[ \t]*+")
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)

@@ -19,9 +19,11 @@ from typing import Final
 from proxy.errors import AmbiguousPath, BadHost, BadTarget
 
 # A target whose path folds to its lower case without a trailing slash: no escapes, no `;`, no empty
-# segment, and none that ends in a dot (so no dot segment either). Possessive, so that it is linear.
+# segment, and none that ends in a dot (so no dot segment either). Linear: within a segment nothing
+# is given back. The group itself is not possessive, because Python up to 3.11.4 then matches `/a/.`
+# (CPython issue 106052).
 _PLAIN: Final = re.compile(
-    r"""((?:/[A-Za-z0-9\-_~!$&'()*+,=:@\[\]{}|^.]*+(?<![/.]))++/?|/)(?:\?([!-"$-~]*+))?"""
+    r"""((?:/[A-Za-z0-9\-_~!$&'()*+,=:@\[\]{}|^.]*+(?<![/.]))+/?|/)(?:\?([!-"$-~]*+))?"""
 )
 _VISIBLE: Final = re.compile(r"""[!-"$-~]+""")
 _ABSOLUTE: Final = re.compile(r"(https?)://([^/?]*)(.*)", re.IGNORECASE)

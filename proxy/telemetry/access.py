@@ -56,8 +56,14 @@ def fields(x: Exchange, seconds: float) -> dict[str, Any]:
 
 
 def _path(target: str) -> str:
-    """Return the target without its query, in characters that every log can hold."""
-    return _shown(target.partition("?")[0].partition("#")[0], _PATH_MAX)
+    """Return the target without its query, in characters that every log can hold.
+
+    A target in absolute form may carry a user and a password, which are left out.
+    """
+    path = target.partition("?")[0].partition("#")[0]
+    if not path.startswith("/"):
+        path = path.rpartition("@")[2]
+    return _shown(path, _PATH_MAX)
 
 
 def _shown(text: str, most: int) -> str:

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from proxy import __version__
+from proxy.admin.app import LOG as ADMIN_LOG
 from proxy.admin.app import admin_app
 from proxy.core.frames import RESTART
 from proxy.gateway.handler import Gateway
@@ -29,7 +30,7 @@ from proxy.telemetry.access import AccessLog, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
-from proxy.worker.sockets import bind, bound_address, server_context
+from proxy.worker.sockets import bind, bound_address, has_unread, server_context
 from proxy.worker.state import State
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Worker:
         )
         self.state = State(self._gateway, self._clients, metrics, self.addresses, __version__)
         main, admin = _bind_both(config)
-        self._admin = web.AppRunner(admin_app(self.state), access_log=None)
+        self._admin = web.AppRunner(admin_app(self.state), access_log=None, logger=ADMIN_LOG)
         await self._admin.setup()
         await web.SockSite(self._admin, admin).start()
         self._announce("admin", admin)
@@ -161,8 +162,10 @@ class Worker:
         self.state.phase = "stopped"
 
     def _close_idle(self) -> None:
+        """Close the connections that have no request, neither under way nor still to be read."""
         for client in self._clients.clients:
-            client.close_idle()
+            if not has_unread(client.transport):
+                client.close_idle()
 
     def _close_tunnels(self, over: float, told: set[ClientConnection]) -> None:
         """Close the WebSockets that are not `told` yet with 1012, spread over `over` seconds."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import stat
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.config.model import Address, ListenTls
 
 _BACKLOG: Final = 2048
@@ -79,6 +82,15 @@ def bound_address(listener: socket.socket) -> str:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def has_unread(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether bytes of the peer, or its end, are here that the event loop has not read yet."""
+    if transport is None or transport.is_closing():
+        return False
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def server_context(tls: ListenTls) -> ssl.SSLContext:

@@ -32,6 +32,17 @@ def test_without_a_command_the_usage_is_an_error(gatelodge: Gatelodge) -> None:
     assert said.err.startswith("usage: gatelodge COMMAND")
 
 
+def test_help_with_a_command_is_the_help_of_the_command(gatelodge: Gatelodge) -> None:
+    assert gatelodge("help", "check") == gatelodge("check", "--help")
+    said = gatelodge("help", "chek")
+    assert said.code == 2
+    assert "no command 'chek', did you mean 'check'?" in said.err
+
+
+def test_help_about_help_is_help(gatelodge: Gatelodge) -> None:
+    assert gatelodge("help", "--help") == gatelodge("--help", "help") == gatelodge("help")
+
+
 @pytest.mark.parametrize("word", ["-h", "--help", "help"])
 def test_help_lists_every_command(gatelodge: Gatelodge, word: str) -> None:
     said = gatelodge(word)

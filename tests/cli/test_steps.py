@@ -161,6 +161,17 @@ def test_a_granted_preflight_tells_its_answer() -> None:
     assert "Access-Control-Allow-Origin: https://app.example.com" in told["outcome"]["headers"]
 
 
+def test_a_refused_preflight_is_answered_without_cors_headers() -> None:
+    told = steps(
+        "/x",
+        ("Origin", "https://evil.example"),
+        ("Access-Control-Request-Method", "PUT"),
+        method="OPTIONS",
+    )
+    assert told["outcome"]["status"] == 403
+    assert told["cors"]["headers"] == []
+
+
 def test_a_preflight_for_the_upstream_meets_no_policy() -> None:
     told = steps(
         "/x",

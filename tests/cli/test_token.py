@@ -224,6 +224,8 @@ USAGE = {
     "another generation": ((*MINT, "--generation", "v9"), "'v9' is none of v5"),
     "bad lifetime": ((*MINT, "--ttl", "30"), "must be a duration"),
     "claim without value": ((*MINT, "--claim", "a"), "NAME=JSON"),
+    "claim without a name": ((*MINT, "--claim", "=1"), "NAME=JSON"),
+    "claim that only Python reads": ((*MINT, "--claim", "a=NaN"), "double quotes: 'a=NaN'"),
     "claim that is no JSON": ((*MINT, "--claim", "a=b"), "double quotes: 'a=b'"),
     "bad cookie name": ((*INSPECT, "--cookie-name", "a b"), "'a b' is no cookie name"),
     "bad cookie name to mint": ((*MINT, "--cookie-name", "a;b"), "'a;b' is no cookie name"),
@@ -247,7 +249,10 @@ def test_what_has_no_meaning_is_a_usage_error(
     assert SECRET not in said.err
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"\xff", "not UTF-8"), (b"\n", "is empty")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff", "secret is not UTF-8"), (b"\n", "is empty"), (b"x" * 65537, "larger than 64KiB")],
+)
 def test_a_secret_file_must_hold_a_secret(
     gatelodge: Gatelodge, tmp_path: Path, content: bytes, message: str
 ) -> None:

@@ -28,6 +28,7 @@ KEYS = {
     "ODD": ODD,
     "SHORT": SHORT,
     "EC": EC,
+    "RSA": '{"kty": "RSA"}',
     "PEM": "-----BEGIN PUBLIC KEY-----\nx",
     "JUNK": "hunter2",
 }
@@ -47,6 +48,8 @@ def told_of(more: str) -> list[str]:
         f"{MINE}, jwt: {{encryption: true}}",
         "jwt: {algorithms: [HS512], signing_key: '${OCT}'}",
         "jwt: {algorithms: [ES256], verification_key: '${EC}'}",
+        "jwt: {signing_key: '${OCT}'}",
+        "jwt: {verification_key: '${EC}'}",
         f"{MINE}, jwt: {{encryption_key: '${{OCT}}'}}",
         f"{MINE}, jwt: {{encryption_key: '${{LONG}}'}}",
         "allow_weak_secret: true, secret: x",
@@ -82,8 +85,12 @@ def test_what_can_be_checked_passes_and_compiles(more: str) -> None:
             "sessions.web.jwt.algorithms.0: this algorithm needs a verification_key",
         ),
         (
-            "jwt: {signing_key: '${OCT}'}",
-            "sessions.web.jwt: the key 'algorithms' is missing here",
+            "jwt: {verification_key: '${PEM}'}",
+            "sessions.web.jwt: the key 'algorithms' is missing here: name those of the veri",
+        ),
+        (
+            "jwt: {signing_key: '${RSA}'}",
+            "sessions.web.jwt: the key 'algorithms' is missing here: name those of the signing_key",
         ),
         (
             "jwt: {algorithms: [HS256], verification_key: '${PEM}'}",

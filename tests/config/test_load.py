@@ -82,8 +82,9 @@ def test_a_secret_is_read_from_a_file_beside_the_configuration(
         (b"", "this file is empty"),
         (b"\n", "this file is empty"),
         (b"\xff\xfe", "this file is not UTF-8"),
+        (b"x" * 65537, "this file is larger than 64KiB, so it is no secret"),
     ],
-    ids=["empty", "one newline", "not UTF-8"],
+    ids=["empty", "one newline", "not UTF-8", "too large"],
 )
 def test_a_secret_file_must_hold_text(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "secret").write_bytes(content)

@@ -224,7 +224,7 @@ async def test_body_until_the_end_of_the_connection_is_cut_at_a_reset(
         seen.set()
         await client.read_until_closed()
     assert client.reset
-    assert b"0\r\n\r\n" not in client.received
+    assert b"\r\n0\r\n\r\n" not in client.received
 
 
 async def test_connection_that_does_not_come_about_in_time_is_504() -> None:

@@ -113,7 +113,14 @@ def test_the_text_form_is_for_reading() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/api/x?token=SECRET1", "/api/x?a#SECRET1", "/api/x#SECRET1", "/api/x??/SECRET1?"],
+    [
+        "/api/x?token=SECRET1",
+        "/api/x?a#SECRET1",
+        "/api/x#SECRET1",
+        "/api/x??/SECRET1?",
+        "http://ada:SECRET1@api.example.com/api/x",
+        "ada:SECRET1@SECRET2@api.example.com/api/x",
+    ],
 )
 def test_no_secret_of_the_request_is_in_a_line(target: str) -> None:
     """LK-08."""

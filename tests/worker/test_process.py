@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 
@@ -21,6 +22,18 @@ async def test_a_worker_says_where_it_listens() -> None:
         assert set(gateway.worker.addresses) == {"main", "admin"}
         assert gateway.status["state"] == "ready"
     assert gateway.status["state"] == "stopped"
+
+
+async def test_bytes_that_are_no_request_reach_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """aiohttp's report of a line that it cannot read repeats the line."""
+    async with LocalGateway(settings("http://127.0.0.1:1")) as gateway:
+        for line in (b"Authorization : Bearer SECRET", b"Cookie: a=SECRET\0", b"SECRET"):
+            async with RawClient(gateway.admin_port) as client:
+                await client.send(b"GET /-/config HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n" % line)
+                await client.read_until_closed()
+                assert b" 400 " in client.received
+    assert "SECRET" not in caplog.text
+    assert "Error handling request" not in caplog.text
 
 
 async def test_a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() -> None:
@@ -41,6 +54,21 @@ async def test_a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() -> N
             assert (answer.status, answer.get("Connection")) == (200, "close")
             await draining
         assert gateway.status["state"] == "stopped"
+
+
+async def test_a_request_that_is_not_read_yet_is_no_idle_connection() -> None:
+    loop = asyncio.get_running_loop()
+    async with StubUpstream() as upstream, LocalGateway(settings(upstream.url)) as gateway:
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", gateway.port))
+            await loop.sock_sendall(client, request("GET", "/public/x"))
+            assert b" 200 " in await loop.sock_recv(client, 4096)
+            await gateway.until(lambda: not any(each.busy for each in gateway.clients))
+            # The loop does not turn between the request and the look of the drain.
+            client.send(request("GET", "/public/x"))
+            gateway.worker._close_idle()
+            assert b" 200 " in await loop.sock_recv(client, 4096)
 
 
 async def test_requests_are_taken_while_readiness_is_withdrawn() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
@@ -11,7 +12,7 @@ import pytest
 
 from proxy.config.model import ListenTls
 from proxy.config.units import Address
-from proxy.worker.sockets import bind, bound_address, server_context
+from proxy.worker.sockets import bind, bound_address, has_unread, server_context
 from tests.support.certificates import Authority
 
 
@@ -114,3 +115,16 @@ def test_a_key_of_another_certificate(tmp_path: Path) -> None:
     _, key = authority.issue("two")
     with pytest.raises(ssl.SSLError):
         server_context(ListenTls.model_validate({"cert": str(cert), "key": str(key)}))
+
+
+async def test_bytes_and_the_end_are_unread_until_the_loop_reads() -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        assert not has_unread(transport)
+        theirs.send(b"x")
+        assert has_unread(transport)
+        transport.abort()
+        assert not has_unread(transport)
+    assert not has_unread(None)
