@@ -34,6 +34,21 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     assert [target for target in local if not (document.parent / target).exists()] == []
 
 
+def anchors(document: Path) -> set[str]:
+    """Return the fragments that lead to the headings of a page, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_to_headings_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    local = [(path, fragment) for path, fragment in links if "://" not in path]
+    pages = [(document.parent / path if path else document, fragment) for path, fragment in local]
+    assert [link for link in pages if link[1] not in anchors(link[0])] == []
+
+
 def test_the_configuration_of_the_readme_loads() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (config,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
