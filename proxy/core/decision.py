@@ -63,7 +63,7 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
     head = x.head
     framing.check(head, rules.limits)
     x.client = rules.proxies.client(head)
-    trace.name(x)
+    trace.name(x, *trace.sent(head))
     host = parse_host(head.get(b"host"))
     target = canonicalise(head.target, head.method, host)
     preflight = is_preflight(head)

@@ -21,15 +21,20 @@ _NO_TRACE: Final = b"0" * 32
 _NO_PARENT: Final = b"0" * 16
 
 
-def name(x: Exchange) -> None:
-    """Give the exchange of a known client its request id and its traceparent."""
-    x.request_id = request_id(_single(x.head, b"x-request-id"), x.client.trusted, x.seed)
-    x.traceparent = traceparent(_single(x.head, b"traceparent"), x.seed)
+def name(x: Exchange, sent_id: bytes | None, sent_trace: bytes | None) -> None:
+    """Give the exchange of a known client its request id and its traceparent, by those sent."""
+    x.request_id = request_id(sent_id, x.client.trusted, x.seed)
+    x.traceparent = traceparent(sent_trace, x.seed)
 
 
-def _single(head: RequestHead, name: bytes) -> bytes | None:
-    """Return the value of a field that came once; what came twice names nothing."""
-    return None if head.repeated and name in head.repeated else head.noted.get(name)
+def sent(head: RequestHead) -> tuple[bytes | None, bytes | None]:
+    """Return the X-Request-Id and the traceparent of `head`; what came twice names nothing."""
+    twice = head.repeated or ()
+    noted = head.noted
+    return (
+        None if b"x-request-id" in twice else noted.get(b"x-request-id"),
+        None if b"traceparent" in twice else noted.get(b"traceparent"),
+    )
 
 
 def request_id(sent: bytes | None, trusted: bool, seed: str) -> str:
@@ -48,11 +53,16 @@ def traceparent(sent: bytes | None, seed: str) -> str:
     the client's; a trace that begins here is not sampled, because nothing here records spans.
     """
     parent = seed[32:48]
-    if sent is not None:
-        match = _TRACEPARENT.fullmatch(sent)
-        if match is not None and _is_valid(match):
-            return f"00-{match[2].decode()}-{parent}-{int(match[4], 16) & 1:02x}"
+    match = None if sent is None else _TRACEPARENT.fullmatch(sent)
+    if match is not None and _is_valid(match):
+        return f"00-{match[2].decode()}-{parent}-{int(match[4], 16) & 1:02x}"
     return f"00-{seed[:32]}-{parent}-00"
+
+
+def is_continued(sent: bytes) -> bool:
+    """Whether the trace of this traceparent is continued, and not restarted."""
+    match = _TRACEPARENT.fullmatch(sent)
+    return match is not None and _is_valid(match)
 
 
 def _is_valid(match: re.Match[bytes]) -> bool:

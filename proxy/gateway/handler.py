@@ -66,14 +66,15 @@ class Gateway:
         before; else None.
         """
         snapshot = self.snapshot
-        known = snapshot.lane.find(data, client.whoever, self._clock())
-        if known is None or self.closing:
+        found = snapshot.lane.find(data, client.whoever, self._clock())
+        if found is None or self.closing:
             return None
+        known, values = found
         attempt = snapshot.lane.attempt(known)
         if attempt is None:
             return None
         x = self._begin(client, known.x.head, snapshot)
-        return Passage(x, known, attempt, snapshot, client, self._recorder, self.handle)
+        return Passage(x, known, values, attempt, snapshot, client, self._recorder, self.handle)
 
     async def handle(
         self,

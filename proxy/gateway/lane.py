@@ -3,7 +3,8 @@
 The decision follows from the bytes of the head, the peer, the generation of the configuration and
 the session alone. So what was decided and written for a head is remembered, and for the very same
 bytes from the same peer it is used again, as long as the session's own memory still holds (asked
-each time). Facts that make this sound:
+each time). Ids that proxies put into each request may differ (volatile.py). Facts that make this
+sound:
 - A head is learnt only when aiohttp's parser made it, alone, of one piece of data, and looked up
   only while that parser stands between two messages (intake.py). So no other reading of the bytes
   is possible, and passing the parser by leaves it where it was.
@@ -17,9 +18,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from proxy.core import trace
 from proxy.core.retry import max_idle
 from proxy.core.upstream_head import opening
 from proxy.gateway.attempt import Attempt
+from proxy.gateway.volatile import Volatile, template
 
 if TYPE_CHECKING:
     from proxy.core.client import Client
@@ -43,13 +46,26 @@ _ASKS_MORE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was decided for a head: `x` is the exchange that it was learnt from, `opening` the
-    upstream's head without what names a request.
+    """What was decided for a head.
+
+    `x` is the exchange that it was learnt from, `opening` the upstream's head without what names a
+    request, as a template of the volatile values that are part of it. `id_mark` and `trace_mark`
+    are the marks of the client's X-Request-Id and traceparent, where these are volatile values.
     """
 
     x: Exchange = field(repr=False)
     permit: Permit
-    opening: bytes = field(repr=False)
+    opening: tuple[bytes, ...] = field(repr=False)
+    id_mark: bytes | None
+    trace_mark: bytes | None
+
+    def sent(self, values: dict[bytes, bytes]) -> tuple[bytes | None, bytes | None]:
+        """Return the X-Request-Id and the traceparent of a head with these volatile values."""
+        sent_id, sent_trace = trace.sent(self.x.head)
+        return (
+            sent_id if self.id_mark is None else values[self.id_mark],
+            sent_trace if self.trace_mark is None else values[self.trace_mark],
+        )
 
 
 class Lane:
@@ -59,8 +75,9 @@ class Lane:
         self._rules = rules
         self._pools = pools
         self._recall = recall
-        self._known: dict[tuple[str, str, bytes], Known] = {}
+        self._known: dict[tuple[str, str, int, bytes], Known] = {}
         self._seen: set[int] = set()
+        self._volatile = Volatile()
 
     def __repr__(self) -> str:
         return f"<Lane heads={len(self._known)}>"
@@ -74,29 +91,48 @@ class Lane:
         good = permit.session is not None or permit.credential is None
         if pool.tells_own_host or not good:
             return
-        mark = hash(head.raw)
-        if mark not in self._seen:
-            if len(self._seen) >= _SEEN_MAX:
-                self._seen.clear()
-            self._seen.add(mark)
+        self._volatile.learn(head)
+        cut, values = self._volatile.cut(head.raw)
+        if not self._came_before(cut):
             return
         if len(self._known) >= _HEADS:
             del self._known[next(iter(self._known))]  # the oldest
-        begin = opening(x, permit, self._rules, head.noted[b"host"])
         scheme = "https" if head.tls else "http"
-        self._known[head.peer, scheme, head.raw] = Known(x, permit, begin)
+        marks = {mark[2:-2].lower(): mark for mark in values}
+        self._known[head.peer, scheme, len(head.raw), cut] = Known(
+            x,
+            permit,
+            template(opening(x, permit, self._rules, head.noted[b"host"]), values),
+            marks.get(b"x-request-id"),
+            marks.get(b"traceparent"),
+        )
 
-    def find(self, raw: bytes, whoever: Client, now: float) -> Known | None:
-        """Return what is known of this head from this peer, if it may be used at the Unix time
-        `now`.
+    def _came_before(self, cut: bytes) -> bool:
+        mark = hash(cut)
+        if mark in self._seen:
+            return True
+        if len(self._seen) >= _SEEN_MAX:
+            self._seen.clear()
+        self._seen.add(mark)
+        return False
+
+    def find(
+        self, raw: bytes, whoever: Client, now: float
+    ) -> tuple[Known, dict[bytes, bytes]] | None:
+        """Return what is known of this head from this peer, and its volatile values, if it may be
+        used at the Unix time `now`.
         """
-        known = self._known.get((whoever.address, whoever.scheme, raw))
+        cut, values = self._volatile.cut(raw)
+        known = self._known.get((whoever.address, whoever.scheme, len(raw), cut))
         if known is None:
             return None
-        credential = known.permit.credential
+        credential, traced = known.permit.credential, known.trace_mark
         if credential is not None and self._recall(credential, now) is not known.permit.session:
             return None
-        return known
+        # By a trace that is continued a tracestate passes, by another one it does not.
+        if traced is not None and trace.is_continued(values[traced]) != known.x.trace_kept:
+            return None
+        return known, values
 
     def attempt(self, known: Known) -> Attempt | None:
         """Return an attempt on a pooled connection, or None when there is none that is young

@@ -15,6 +15,7 @@ from proxy.core import trace
 from proxy.core.exchange import CLIENT_GONE
 from proxy.core.upstream_head import names
 from proxy.gateway.forward import relay_first
+from proxy.gateway.volatile import fill
 
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
@@ -38,20 +39,23 @@ class Passage:
         self,
         x: Exchange,
         known: Known,
+        values: dict[bytes, bytes],
         attempt: Attempt,
         snapshot: Snapshot,
         client: Downstream,
         recorder: Recorder,
         go_on: GoOn,
     ) -> None:
-        """Send the request of `x`, of which all is known but its names."""
+        """Send the request of `x`, of which all is known but its names and volatile `values`."""
         self.x, self.permit, self.attempt = x, known.permit, attempt
         self.snapshot = snapshot
         self._client = client
         self._recorder = recorder
         self._go_on = go_on
         _fill_in(x, known, attempt)
-        attempt.send_head(known.opening + names(x), bodiless=x.head.method == "HEAD")
+        trace.name(x, *known.sent(values))
+        data = fill(known.opening, values) + names(x)
+        attempt.send_head(data, bodiless=x.head.method == "HEAD")
         attempt.connection.notify = self._moved
 
     def __repr__(self) -> str:
@@ -99,6 +103,5 @@ def _fill_in(x: Exchange, known: Known, attempt: Attempt) -> None:
     like = known.x
     x.client, x.route, x.cors = like.client, like.route, like.cors
     x.session, x.session_result, x.user = like.session, like.session_result, like.user
-    trace.name(x)
     x.upstream, x.endpoint, x.attempts = known.permit.route.upstream, attempt.endpoint.name, 1
     x.upstream_started = x.started

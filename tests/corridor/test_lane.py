@@ -29,6 +29,10 @@ GET: Final = request("GET", "/api/x?q=1", COOKIE_LINE, "Origin: https://app.exam
 _IDS: Final = re.compile(
     rb'(?i)(x-request-id: |"request_id":")[0-9a-f]{32}|(traceparent: 00-)[0-9a-f]{32}-[0-9a-f]{16}'
 )
+_NEW_IDS: Final = re.compile(
+    rb"(?<=X-Request-Id: )[0-9a-f]{32}"
+    rb"|(?<=00-)[0-9a-f]{32}-[0-9a-f]{16}(?=-00)|(?<=-)[0-9a-f]{16}(?=-01)"
+)
 _OF_THE_MOMENT: Final = frozenset(
     {"time", "request_id", "trace_id", "client", "endpoint", "duration", "upstream_duration"}
 )
@@ -242,6 +246,48 @@ async def test_every_head_goes_up_as_by_the_ordinary_way(
     sections = {"trusted_proxies": ["127.0.0.1/32"]} if trusted else {}
     story = await both(data, ANSWERS["whole"], answered(), passages, monkeypatch, **sections)
     assert [line["status"] for line in story.log] == [200] * 4
+
+
+def proxied(number: int) -> bytes:
+    """Return a request as it comes through a load balancer that numbers and traces requests."""
+    traced = "zz" if number % 3 == 2 else "00"  # now and then something that is no traceparent
+    return request(
+        "GET",
+        "/api/x",
+        COOKIE_LINE,
+        f"X-Amzn-Trace-Id: Root=1-6560c5a7-{number:024x}",
+        "tracestate: vendor=1",
+        f"traceparent: {traced}-{number + 1:032x}-b7ad6b7169203331-01",
+        f"X-Request-Id: req-{number:04d}",
+        f"CF-Ray: 8f{number:014x}-FRA",
+    )
+
+
+@pytest.mark.parametrize("trusted", [False, True], ids=["client", "proxy"])
+async def test_ids_of_each_request_go_up_as_by_the_ordinary_way(
+    trusted: bool, passages: list[Passage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = {"trusted_proxies": ["127.0.0.1/32"]} if trusted else {}
+    heads: list[list[bytes]] = []
+    for lane in (False, True):
+        with monkeypatch.context() as patch:
+            if not lane:
+                patch.setattr(Gateway, "enter", lambda *_: None)
+            async with StubUpstream() as upstream:
+                config = settings(upstream.url, **sections)
+                async with LocalGateway(config) as gateway, RawClient(gateway.port) as client:
+                    for number in range(12):
+                        await client.send(proxied(number))
+                        await client.read_answers(number + 1)
+                heads.append([_NEW_IDS.sub(b"NEW", bytes(each.raw)) for each in upstream.requests])
+    assert heads[0] == heads[1]
+    assert len(passages) >= 3  # each change between a trace and none is learnt anew
+    for number, head in enumerate(heads[1]):
+        assert b"X-Amzn-Trace-Id: Root=1-6560c5a7-%024x\r\n" % number in head
+        assert b"CF-Ray: 8f%014x-FRA\r\n" % number in head
+        assert (b"X-Request-Id: req-%04d\r\n" % number in head) is trusted
+        assert (b"tracestate" in head) is (number % 3 != 2)
+        assert (b"traceparent: 00-%032x-" % (number + 1) in head) is (number % 3 != 2)
 
 
 async def test_a_silent_endpoint_is_a_timeout(

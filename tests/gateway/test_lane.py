@@ -167,8 +167,9 @@ async def test_without_a_pooled_connection_there_is_no_attempt() -> None:
     request = raw(target="/public/x")
     async with Road(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as road:
         await learn(road, request)
-        known = road.snapshot.lane.find(request.raw, whoever(request), NOW)
-        assert known is not None
+        found = road.snapshot.lane.find(request.raw, whoever(request), NOW)
+        assert found is not None
+        known, _ = found
         assert road.snapshot.lane.attempt(known) is None
         await road.forward()
         attempt = road.snapshot.lane.attempt(known)
