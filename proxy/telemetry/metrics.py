@@ -84,6 +84,9 @@ class Metrics:
         self.sessions: dict[tuple[str, str], int] = {}
         self.session_cache_hits = 0
         self.session_cache_misses = 0
+        self.session_cache_refusals = 0
+        self.session_cache_joined = 0
+        self.session_store_seconds = Histogram()
         self.retries = 0
         self.in_flight = 0
         self.log_lines_dropped = 0
@@ -160,6 +163,8 @@ class _Exposition(Collector):
         )
         cache.add_metric(["hit"], m.session_cache_hits)
         cache.add_metric(["miss"], m.session_cache_misses)
+        cache.add_metric(["refused"], m.session_cache_refusals)
+        cache.add_metric(["joined"], m.session_cache_joined)
         yield from (requests, refusals, sessions, cache)
         yield CounterMetricFamily("gatelodge_retries", "Requests sent once more.", m.retries)
         yield CounterMetricFamily(
