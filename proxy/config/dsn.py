@@ -15,6 +15,7 @@ SSL_MODES: Final = ("disable", "prefer", "require", "verify-ca", "verify-full")
 DEFAULT_PORT: Final = 5432
 
 _SHAPE: Final = "must be postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+_SPECIAL: Final = f"{_SHAPE}: in user and password, : / ? # @ are %3A %2F %3F %23 %40"
 _SCHEME: Final = re.compile(r"postgres(?:ql)?://")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _V6: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}))?")
@@ -67,6 +68,8 @@ def parse_dsn(text: str) -> Dsn:
         raise ValueError("must be a URL: a % that is meant as such is written %25")
     rest, _, query = text[scheme.end() :].partition("?")
     authority, _, path = rest.partition("/")
+    if "@" not in authority and "@" in path:
+        raise ValueError(_SPECIAL)
     userinfo, _, hosts = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
     given = _parameters(query)
@@ -131,7 +134,7 @@ def _hosts(authority: str, given: Mapping[str, str]) -> tuple[tuple[str, int], .
 def _host(text: str) -> tuple[str, int]:
     found = _V6.fullmatch(text) or _HOST.fullmatch(text)
     if found is None:
-        raise ValueError(f"{_SHAPE}: in user and password, : / @ are %3A %2F %40")
+        raise ValueError(_SPECIAL)
     return _decoded(found[1]), _port(found[2])
 
 

@@ -146,10 +146,7 @@ def _candidates(tables: Iterable[Table]) -> list[Table]:
     fitting = [
         table
         for table in tables
-        if not table.is_view
-        and table.first(TOKENS)
-        and table.first(USERS)
-        and table.first(EXPIRES)
+        if not table.is_view and table.first(TOKENS) and table.first(USERS) and table.first(EXPIRES)
     ]
     visible: dict[str, Table] = {}
     ranked = [table for table in fitting if table.rank is not None]

@@ -80,7 +80,7 @@ class SessionRule:
     finder: CookieFinder = field(repr=False)
     verifier: AuthjsVerifier = field(repr=False)
     reader: PrincipalReader = field(repr=False)
-    stored: StoredSessions | None = None
+    stored: StoredSessions | None = field(default=None, repr=False)
     _seen: dict[tuple[bytes, bool], Credential | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -34,8 +34,9 @@ def select_session(layout: Layout) -> str:
     more = [f"to_json(u.{quote(name)})::text" for name in layout.columns]
     chosen = [f"s.{quote(layout.token)}::text", end, *known, *more]
     columns = ", ".join(f"{each} as c{position}" for position, each in enumerate(chosen))
+    # Every part is a name in quotes or a constant of this file.
     return (
-        f"select {columns} from {_table(layout.sessions)} s "
+        f"select {columns} from {_table(layout.sessions)} s "  # noqa: S608
         f"left join {_table(layout.users)} u on u.{quote(layout.id)} = {_user(layout)} "
         f"where s.{quote(layout.token)} = $1 limit 2"
     )

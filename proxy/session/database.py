@@ -282,9 +282,9 @@ def _tls(config: DatabaseConfig, dsn: Dsn) -> ssl.SSLContext | str | bool:
 
 def _tables(records: Sequence[Any]) -> list[Table]:
     """Return the tables that the catalog's rows speak of."""
-    found: dict[tuple[str, str], Table] = {}
+    columns: dict[tuple[str, str, int | None, bool], dict[str, Column]] = {}
     for schema, name, rank, is_view, column, kind, *references in records:
-        table = found.setdefault((schema, name), Table(schema, name, rank, is_view, {}))
-        target = tuple(references) if references[0] is not None else None
-        table.columns[column] = Column(column, kind, target)
-    return list(found.values())
+        target = (references[0], references[1], references[2]) if references[0] else None
+        of_table = columns.setdefault((schema, name, rank, is_view), {})
+        of_table[column] = Column(column, kind, target)
+    return [Table(*table, of_table) for table, of_table in columns.items()]

@@ -94,9 +94,7 @@ class Memory:
             return outcome
         raise _again(outcome)
 
-    async def _ask(
-        self, store: Store, credential: Credential, now: float
-    ) -> Session | ProxyError:
+    async def _ask(self, store: Store, credential: Credential, now: float) -> Session | ProxyError:
         """Ask the store, and remember the answer; what went wrong is returned, for all who wait."""
         loop = asyncio.get_running_loop()
         started = loop.time()
