@@ -69,7 +69,7 @@ def _stores(config: Config) -> dict[str, Store]:
     for name, session in config.sessions.items():
         if session.database is not None:
             # The driver costs memory that a gateway without a database has no use for.
-            from proxy.session.database import PostgresStore
+            from proxy.session.database import PostgresStore, log_change
 
-            stores[name] = PostgresStore(name, session.database)
+            stores[name] = PostgresStore(name, session.database, log_change)
     return stores

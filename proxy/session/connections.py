@@ -108,7 +108,7 @@ class Connections(Generic[L]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        self._problem = "stopped"
+        self._problem = self._problem or "stopped"
         self._send_away(self._problem)
         for link in tuple(self._links):
             self.forget(link)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -64,6 +64,17 @@ left join pg_catalog.pg_attribute fa on fa.attrelid = k.confrelid and fa.attnum 
 order by 1, 2, a.attnum
 """
 
+_INDEX: Final = """
+select exists (
+  select from pg_catalog.pg_index i
+  join pg_catalog.pg_class c on c.oid = i.indrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+  where n.nspname = $1 and c.relname = $2 and a.attname = $3 and i.indisvalid
+    and i.indpred is null
+)
+"""
+
 
 class Connection:
     """One connection with the look-up prepared on it, unless a pooler would lose that."""
@@ -113,14 +124,23 @@ class Connection:
                     records = await self._raw.fetch(self._statement, token)
         return [read_row(tuple(record), self._layout.clock) for record in records]
 
+    async def has_index(self) -> bool:
+        """Say whether there is an index that begins with the token. Raises as `fetch` does."""
+        schema, table = self._layout.sessions
+        async with asyncio.timeout(self._patience), self._raw.transaction():
+            return bool(await self._raw.fetchval(_INDEX, schema, table, self._layout.token))
+
 
 class PostgresStore:
     """The sessions of one configured session, `name`.
 
-    Raises OSError (ssl.SSLError among them) when a file of it cannot be used.
+    `tell` is told of every change: the reason why the database cannot be asked, or "" and where the
+    sessions are. Raises OSError (ssl.SSLError among them) when a file of it cannot be used.
     """
 
-    def __init__(self, name: str, config: DatabaseConfig) -> None:
+    def __init__(
+        self, name: str, config: DatabaseConfig, tell: Callable[[str, str, str], None]
+    ) -> None:
         self._name = name
         self._config = config
         dsn = parse_dsn(config.url.get_secret_value())
@@ -136,7 +156,7 @@ class PostgresStore:
             config.connections,
             config.timeouts.acquire,
             chance=random.random,
-            changed=self._tell,
+            changed=lambda problem: tell(name, problem, self.state().tables),
         )
 
     def __repr__(self) -> str:
@@ -172,6 +192,18 @@ class PostgresStore:
             except _Lost:
                 continue
         return await self._ask(token)
+
+    async def lacks_index(self) -> bool:
+        """Say whether every look-up reads the whole table. Raises SessionStoreDown."""
+        if self._layout is None:
+            return False
+        link = await self._connections.acquire()
+        try:
+            return not await link.has_index()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the store has not answered
+            raise SessionStoreDown(reason_of(error)) from None
+        finally:
+            self._connections.release(link)
 
     async def _ask(self, token: str) -> list[Row]:
         link = await self._connections.acquire()
@@ -232,12 +264,13 @@ class PostgresStore:
             records = await raw.fetch(_CATALOG, self._schemas, tails, list(TOKENS))
         return find_layout(_tables(records), wanted, self._config.columns)
 
-    def _tell(self, problem: str) -> None:
-        if problem:
-            _log.error("session store is down", extra={"session": self._name, "reason": problem})
-        else:
-            tables = str(self._layout)
-            _log.info("session store is up", extra={"session": self._name, "tables": tables})
+
+def log_change(session: str, problem: str, tables: str) -> None:
+    """Tell operators that a store cannot be asked any more, or can be again."""
+    if problem:
+        _log.error("session store is down", extra={"session": session, "reason": problem})
+    else:
+        _log.info("session store is up", extra={"session": session, "tables": tables})
 
 
 class _Lost(SessionStoreDown):
