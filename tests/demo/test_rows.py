@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +14,7 @@ from proxy.demo.people import PEOPLE
 from proxy.demo.rows import SessionRows, session_rows
 from proxy.demo.sessions import LIFETIME
 
-Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 ADA = {"id": "1001", "name": "Ada Lovelace", "role": "admin"}
 
