@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import pytest
@@ -33,6 +33,11 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     return Tls(*authority.issue("localhost"), authority.client())
 
 
+def _is_fault(line: dict[str, Any]) -> bool:
+    """Whether the gateway complains about itself, whatever its clients were told."""
+    return line.get("code") == "internal" or line.get("level") in ("error", "critical")
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def running_site(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     with socket.socket() as silent:
@@ -44,6 +49,8 @@ async def running_site(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> As
             folder = tmp_path_factory.mktemp("gateway")
             async with GatewayProcess(config, folder) as gateway:
                 yield Site(gateway, upstream, tls)
+                assert await gateway.terminate() == 0
+                assert [line for line in gateway.log_lines() if _is_fault(line)] == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

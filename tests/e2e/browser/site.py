@@ -64,6 +64,11 @@ class Site:
         requests = self.upstream.requests
         return [request.method for request in requests if _is_below(request.path, path)]
 
+    def users(self, path: str) -> list[str | None]:
+        """Return as whom `path` was asked for at the API."""
+        requests = self.upstream.requests
+        return [request.get("X-User-Id") for request in requests if request.path == path]
+
     async def _wait(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         async with asyncio.timeout(DEADLINE):
             while not any(map(wanted, reversed(self._lines))):
