@@ -81,6 +81,11 @@ DOORS = {
         "admin/app.py",
         "demo/*.py",
     ],
+    "asyncpg": [
+        "session/database.py",
+        "session/faults.py",
+        "demo/rows.py",
+    ],
     "cachebox": ["session/resolver.py"],
     "cryptography": ["core/jwe.py", "core/jws_keys.py", "core/schedules.py"],
     "httptools": ["upstream/response.py"],

@@ -65,11 +65,6 @@ def first_line(process: subprocess.Popen[bytes]) -> bytes:
     return process.stdout.readline()
 
 
-def is_alive(folder: Path) -> bool:
-    number = (folder / "data" / "postmaster.pid").read_text().splitlines()[0]
-    return Path(f"/proc/{number}").exists()
-
-
 def test_at_the_end_of_its_input_the_server_and_the_folder_go(folder: Path) -> None:
     with kept(plan_for(folder)) as process:
         assert first_line(process) == READY
@@ -104,7 +99,9 @@ def test_a_byte_is_a_signal_and_the_folder_stays(folder: Path) -> None:
         process.stdin.write(bytes([signal.SIGINT]))
         process.stdin.flush()
         assert process.wait() == 3
-    assert not is_alive(folder)
+    number = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
 
 
 def test_data_that_is_there_is_used_again(folder: Path) -> None:
