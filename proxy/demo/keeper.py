@@ -110,9 +110,8 @@ def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:
         Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1", encoding="ascii")
     except OSError as error:
         # What is raised here, subprocess passes on without its words.
-        os.write(
-            2, f"PostgreSQL refuses this user, and no namespace can be made: {error}\n".encode()
-        )
+        told = f"PostgreSQL refuses this user, and no namespace can be made for it: {error}\n"
+        os.write(2, told.encode())
         os._exit(1)
 
 

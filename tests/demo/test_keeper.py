@@ -131,6 +131,16 @@ def test_a_program_that_cannot_be_run_is_named(folder: Path) -> None:
     assert errors.startswith(f"{folder / 'missing'} cannot be run: ".encode())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has user namespaces")
+def test_a_namespace_that_cannot_be_made_is_told(folder: Path) -> None:
+    nobody_at_all = {"way": "namespace", "uid": 2**32 - 1, "gid": 2**32 - 1}  # user_namespaces(7)
+    with kept(plan_for(folder) | {"account": nobody_at_all}) as process:
+        process.wait()
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert b"no namespace can be made for it: [Errno " in errors
+
+
 def test_a_server_is_gone_when_its_last_process_is(tmp_path: Path) -> None:
     """Its main process may end before those that it has started."""
     os.mkfifo(tmp_path / "fifo")
