@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from proxy.demo import postgres
+from proxy.demo import folder, postgres
 from proxy.demo.postgres import Postgres
 from proxy.demo.programs import PostgresError, find_programs
 
@@ -28,6 +29,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="is about Linux, or l
 # Starts a server, says where it is, and waits for a death of whatever kind.
 HOLDER = """
 import sys
+import tempfile
 from proxy.demo.postgres import running
 with running() as server:
     print(server.folder, server.port, flush=True)
@@ -270,6 +272,37 @@ def test_a_setting_that_is_wrong_is_shown() -> None:
     ):
         pass
     assert 'invalid value for parameter "shared_buffers": "many"' in str(refused.value)
+
+
+def test_a_port_that_somebody_was_quicker_to_take_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = postgres._free_port
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken])
+        monkeypatch.setattr(postgres, "_free_port", lambda: next(ports, None) or find())
+        with postgres.running() as server:
+            assert server.port != taken
+            socket.create_connection(("127.0.0.1", server.port)).close()
+
+
+def test_a_server_that_is_not_ready_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "START_SECONDS", 0)
+    with closing(Postgres(find_programs(), {})) as server:
+        with pytest.raises(PostgresError, match="was not ready after 0 s"):
+            server.start()
+        assert server.folder.exists()
+    assert not server.folder.exists()
+
+
+def test_without_a_place_for_its_files_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(folder, "_OTHER_PLACES", ())
+    with pytest.raises(PostgresError, match=r"no place.*missing"), postgres.running():
+        pass
 
 
 def test_elsewhere_than_on_unix_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
