@@ -153,6 +153,7 @@ def beside_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["server.pem", "server.key", "ca.pem", "client.pem", "client.key", "public.pem"], pem
     )
     files |= {"signing.jwk": pem, "encryption.jwk": jwk}
+    files["database-password"] = "a password"
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
