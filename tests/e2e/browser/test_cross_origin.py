@@ -9,8 +9,9 @@ import pytest
 from playwright.async_api import Page
 
 from tests.e2e.browser import api
-from tests.e2e.browser.conftest import Browser, Site
+from tests.e2e.browser.conftest import Browser
 from tests.e2e.browser.hosts import API, APP, BLOG, PARTNER, PREVIEW
+from tests.e2e.browser.site import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -109,8 +110,29 @@ async def test_an_origin_that_is_not_listed_is_refused(
     assert await journal(site, f"/any{spot}/blog/put") == [("OPTIONS", 403)]
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://preview.example.com",
+        "https://evilpreview.example.com",
+        "https://pr-7.preview.example.com.evil.test",
+        "https://app.example.com.evil.test",
+        "https://app.example.com:8443",
+        "http://pr-7.preview.example.com",
+    ],
+)
+async def test_an_origin_that_only_looks_listed_is_refused(
+    browser: Browser, site: Site, spot: str, origin: str
+) -> None:
+    await browser.sign_in("None")
+    page = await browser.open(origin)
+    assert await fetch(page, f"/any{spot}/read") == "TypeError"
+    assert await fetch(page, f"/any{spot}/put", JSON_PUT) == "TypeError"
+    assert site.arrived(f"/any{spot}") == ["GET"]
+
+
 async def test_a_cookie_of_another_site_does_not_travel(browser: Browser, spot: str) -> None:
-    """A listed page there is told 401 with SameSite=Lax; it takes None (docs: quick start)."""
+    """With SameSite=Lax a listed page of another site is told so by a 401 that it can read."""
     await browser.sign_in("Lax")
     page = await browser.open(PARTNER)
     assert await fetch(page, f"/any{spot}/lax") == [401, "cors", "session_missing"]

@@ -1,186 +1,234 @@
-"""The page of `gatelodge demo` in a real Chromium: its buttons do what they say."""
+"""`gatelodge demo` as a visitor uses it: every button of its page, pressed in a real browser."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-import subprocess
+import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import ConsoleMessage, Page, expect
+from playwright.async_api import Locator, Page, expect
 
+from tests.e2e.browser.chromium import Visitor
 from tests.e2e.browser.conftest import Browser
 from tests.support.gateway import ROOT
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-ROW, JWT = "a row in PostgreSQL", "an encrypted JWT in the cookie"
+PATIENCE: Final = 30.0
+"""Seconds for a process to start or end, and for a page to show what it was asked for."""
+
+JWT, ROW = "an encrypted JWT", "a row in PostgreSQL"
+ADA, BEN, ZOE = "Ada Lovelace", "Ben Okafor", "Zoë Ångström"
 
 
-def demo(*options: str) -> Iterator[str]:
-    """Run the command; yields the address that it prints first."""
-    command = [sys.executable, "-m", "proxy", "demo", "--port", "0", *options]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r"http://localhost:\d+", process.stdout.readline())
-            assert found is not None
-            yield found[0]
-        finally:
-            process.terminate()
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Run the command for the tests of this module; it prints the address of its page."""
+    log = tmp_path_factory.mktemp("demo") / "stderr"
+    with log.open("wb") as errors:
+        demo = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy", "demo", "--port", "0"),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+        )
+    assert demo.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            lines = [line.decode() async for line in _greeting(demo.stdout)]
+        found = re.match(
+            r"Open (http://localhost:[0-9]+) in a browser\.", lines[0] if lines else ""
+        )
+        assert found, f"the demo did not start:\n{''.join(lines)}{log.read_text()}"
+        yield found[1]
+        demo.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE):
+            assert await demo.wait() == 0, log.read_text()
+    finally:
+        if demo.returncode is None:
+            demo.kill()
+            await demo.wait()
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    yield from demo()
+async def _greeting(stdout: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    async for line in stdout:
+        yield line
+        if b"Ctrl-C" in line:
+            return
 
 
-@pytest.fixture(scope="module")
-def address_without_database() -> Iterator[str]:
-    yield from demo("--no-database")
+class DemoPage:
+    """The page by what a person sees of it: names of buttons, and what happened."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.broken: list[str] = []
+        page.on("pageerror", lambda error: self.broken.append(str(error)))
+        page.on("console", lambda message: self._note(message.text))
+
+    def _note(self, text: str) -> None:
+        if "Content Security Policy" in text:
+            self.broken.append(text)
+
+    @classmethod
+    async def open(cls, visitor: Visitor, address: str) -> DemoPage:
+        demo = cls(await visitor.context.new_page())
+        demo.page.set_default_timeout(PATIENCE * 1000)
+        await demo.page.goto(address)
+        await expect(demo.calls.last).to_be_visible()
+        return demo
+
+    @property
+    def calls(self) -> Locator:
+        """The buttons that call the API."""
+        return self.page.get_by_role("region", name="Call the API").get_by_role("button")
+
+    @property
+    def signing(self) -> Locator:
+        """Where one signs in, and what it says about who is signed in."""
+        return self.page.get_by_role("region", name="Sign in")
+
+    @property
+    def outcome(self) -> Locator:
+        """What the last call brought."""
+        return self.page.get_by_role("region", name="What happened")
+
+    async def sign_in(self, name: str, kind: str = JWT) -> None:
+        """Press a button of the section that signs in, for a session of this kind."""
+        await self.signing.get_by_role("radio", name=kind).check()
+        button = self.signing.get_by_role("button", name=name)
+        await button.click()
+        await expect(button).to_have_attribute("aria-pressed", "true")
+
+    async def call(self, label: str, *shown: str | re.Pattern[str]) -> None:
+        """Press a button that calls the API; wait until all of `shown` is to be seen."""
+        await self.calls.filter(has_text=re.compile(f"^{re.escape(label)}$")).click()
+        await self.shows(*shown)
+
+    async def shows(self, *shown: str | re.Pattern[str]) -> None:
+        """Wait until all of `shown` is to be seen in the outcome."""
+        for text in shown:
+            await expect(self.outcome).to_contain_text(text, timeout=PATIENCE * 1000)
+
+    async def header(self, name: str) -> list[str]:
+        """Return the values of a header that the API received, as the page lists them."""
+        # Those that the gateway has set say so behind their name.
+        named = re.compile(rf"^{name}( .*)?$", re.IGNORECASE)
+        header = self.page.get_by_role("rowheader", name=named)
+        rows = self.outcome.get_by_role("row").filter(has=header)
+        return await rows.get_by_role("cell").all_inner_texts()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(browser: Browser, address: str) -> AsyncIterator[Page]:
-    """The page; whatever the browser complains about, refused requests apart, is a failure."""
-    complaints: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
-            complaints.append(message.text)
-
-    opened = await browser.open(address)
-    opened.on("console", note)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    assert complaints == []
+async def demo(browser: Browser, address: str) -> AsyncIterator[DemoPage]:
+    page = await DemoPage.open(browser, address)
+    yield page
+    assert page.broken == []
 
 
-async def press(page: Page, name: str) -> None:
-    await page.get_by_role("button", name=name, exact=True).click()
+STREAM: Final = "GET /api/events, a stream"
+
+# Label of each button -> what Ada sees when she is signed in, and what nobody sees.
+CALLS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
+    "GET /api/me": (["200 OK", '"name": "Ada Lovelace"'], ["401", "session_missing"]),
+    "POST /api/notes, as JSON": (
+        ["200 OK", "POST /api/notes", '{"text":"hello"}', '"name": "Ada Lovelace"'],
+        ["401", "session_missing"],
+    ),
+    "GET /api/admin": (["200 OK", "GET /api/admin"], ["401", "session_missing"]),
+    "GET /public/hello": (["200 OK", "nobody"], ["200 OK", "nobody"]),
+    "GET /api/me with a forged X-User-Id": (
+        ["200 OK", '"name": "Ada Lovelace"'],
+        ["401", "session_missing"],
+    ),
+    "GET /api/me without the cookie": (["401", "session_missing"], ["401", "session_missing"]),
+    STREAM: (
+        ["200 OK", '"event":1', '"event":5', "Ada Lovelace", "(end of the stream)"],
+        ["401", "session_missing"],
+    ),
+    "WebSocket /api/ws": (
+        ["101 Switching Protocols", "Ada Lovelace", '{"echo": "hello"}', "closed    code 1000"],
+        ["closed    code 1006"],
+    ),
+    "GET /elsewhere": (["404", "no_route"], ["404", "no_route"]),
+}
 
 
-async def sign_in(page: Page, kind: str, person: str = "Ada Lovelace (admin)") -> None:
-    await page.get_by_label(kind).check()
-    await press(page, person)
-    await expect(page.locator("#who-text")).to_contain_text("Signed in as")
+async def test_every_button_has_its_test(demo: DemoPage) -> None:
+    assert await demo.calls.all_inner_texts() == list(CALLS)
 
 
 @pytest.mark.parametrize("kind", [JWT, ROW])
-async def test_signed_in_the_api_names_the_user(page: Page, kind: str) -> None:
-    await sign_in(page, kind, "Zoë Ångström (user)")
-    await press(page, "GET /api/me")
-    await expect(page.locator("#outcome .status")).to_have_text("200 OK")
-    await expect(page.locator("#outcome")).to_contain_text('"name": "Zoë Ångström"')
-    await expect(page.locator("#outcome tr.ours")).to_have_count(4)
+async def test_each_call_of_somebody_who_is_signed_in(demo: DemoPage, kind: str) -> None:
+    await demo.sign_in(ADA, kind)
+    await expect(demo.signing.get_by_role("status")).to_contain_text("Signed in as Ada Lovelace")
+    for label, (shown, _) in CALLS.items():
+        await demo.call(label, *shown)
+        if label == STREAM:
+            # The API pauses a second between two of its five events.
+            times = re.findall(r"after ([0-9.]+) s  data", await demo.outcome.inner_text())
+            assert float(times[-1]) - float(times[0]) > 1
 
 
-async def test_the_page_tells_which_kind_the_cookie_is_also_when_opened_again(page: Page) -> None:
-    await sign_in(page, ROW)
-    await expect(page.locator("#who-cookie")).to_contain_text("holds the key of a row")
-    await page.reload()
-    await expect(page.get_by_label(ROW)).to_be_checked()
-    await sign_in(page, JWT)
-    await expect(page.locator("#who-cookie")).to_contain_text("holds the session itself")
-    await expect(page.get_by_role("button", name="end this session")).to_be_hidden()
-    await expect(page.locator("#end-text")).to_contain_text("good until it expires")
+async def test_each_call_of_nobody(demo: DemoPage) -> None:
+    await expect(demo.signing.get_by_role("status")).to_contain_text("Not signed in")
+    for label, (_, shown) in CALLS.items():
+        await demo.call(label, *shown)
 
 
-async def test_a_session_is_ended_and_refused_within_what_the_page_says(page: Page) -> None:
-    await sign_in(page, ROW)
-    await press(page, "end this session: delete its row")
-    await expect(page.locator("#outcome .status")).to_have_text("401 Unauthorized", timeout=30_000)
-    await expect(page.locator("#outcome")).to_contain_text(
-        "Gatelodge goes by a row that it has read for 2 s"
-    )
-    lines = await page.locator("#outcome pre").nth(1).inner_text()
-    assert re.match(r"before +200 OK\n +the row is deleted\n", lines)
-    assert "401 Unauthorized" in lines.splitlines()[-1]
-    await expect(page.locator("#outcome")).to_contain_text('"code": "session_invalid"')
-    await expect(page.locator("#who-text")).to_contain_text("Not signed in")
-    # The button is gone with the session; the keyboard goes on where the eyes are.
-    await expect(page.locator("#result")).to_be_focused()
+@pytest.mark.parametrize("kind", [JWT, ROW])
+async def test_the_api_gets_the_user_and_no_session(demo: DemoPage, kind: str) -> None:
+    await demo.sign_in(ZOE, kind)
+    await demo.call("GET /api/me", "200 OK", ZOE)
+    assert await demo.header("X-User-Name") == ["Zo%C3%AB %C3%85ngstr%C3%B6m"]
+    assert await demo.header("X-User-Roles") == ["user"]
+    assert await demo.header("Cookie") == []
+    [known] = await demo.header("X-User-Id")
+    await demo.call("GET /api/me with a forged X-User-Id", "200 OK", ZOE)
+    assert await demo.header("X-User-Id") == [known]
+    assert await demo.header("X-User-Roles") == ["user"]
+
+
+@pytest.mark.parametrize("kind", [JWT, ROW])
+async def test_a_403_is_shown_to_who_is_no_admin(demo: DemoPage, kind: str) -> None:
+    await demo.sign_in(BEN, kind)
+    await demo.call("GET /api/admin", "403", "forbidden")
 
 
 @pytest.mark.parametrize(
     ("kind", "flaw", "code"),
     [
-        (JWT, "expired JWT of Ada", "session_expired"),
-        (JWT, "tampered JWT of Ada", "session_invalid"),
-        (JWT, "JWT made with another secret", "session_invalid"),
-        (ROW, "expired row of Ada", "session_expired"),
-        (ROW, "tampered key of Ada's row", "session_invalid"),
+        (JWT, "expired", "session_expired"),
+        (JWT, "tampered", "session_invalid"),
+        (JWT, "another secret", "session_invalid"),
+        (ROW, "expired", "session_expired"),
+        (ROW, "tampered", "session_invalid"),
     ],
 )
-async def test_a_session_with_a_flaw_is_refused(
-    page: Page, kind: str, flaw: str, code: str
-) -> None:
-    await page.get_by_label(kind).check()
-    await press(page, flaw)
-    await expect(page.locator("#who-text")).to_contain_text(code)
-    await press(page, "GET /api/me")
-    await expect(page.locator("#outcome")).to_contain_text(f'"code": "{code}"')
+async def test_a_session_that_is_not_good(demo: DemoPage, kind: str, flaw: str, code: str) -> None:
+    await demo.sign_in(flaw, kind)
+    await expect(demo.signing.get_by_role("status")).to_contain_text(code)
+    await demo.call("GET /api/me", "401", code)
 
 
-@pytest.mark.parametrize(
-    ("scenario", "shown"),
-    [
-        ("POST /api/notes, as JSON", '{"text":"hello"}'),
-        ("GET /api/admin", '"code": "forbidden"'),
-        ("GET /public/hello", "nobody (no X-User-Id arrived)"),
-        ("GET /api/me with a forged X-User-Id", '"id": "1002"'),
-        ("GET /api/me without the cookie", '"code": "session_missing"'),
-        ("GET /api/events, a stream", "(end of the stream)"),
-        ("WebSocket /api/ws", 'received  {"echo": "hello"}'),
-        ("GET /elsewhere", '"code": "no_route"'),
-    ],
-)
-async def test_each_scenario_shows_what_it_says(page: Page, scenario: str, shown: str) -> None:
-    await sign_in(page, ROW, "Ben Okafor (user)")
-    await press(page, scenario)
-    answer = page.locator("#outcome > div")  # beside it is what was sent
-    await expect(answer).to_contain_text(shown, timeout=30_000)
+async def test_signing_out(demo: DemoPage) -> None:
+    await demo.sign_in(ADA)
+    await demo.call("GET /api/me", "200 OK")
+    await demo.sign_in("sign out")
+    await demo.call("GET /api/me", "401", "session_missing")
 
 
-async def test_signed_out_nobody_is_signed_in(page: Page) -> None:
-    await sign_in(page, ROW)
-    await press(page, "sign out")
-    await expect(page.locator("#who-text")).to_have_text("Not signed in.")
-    await press(page, "GET /api/me")
-    await expect(page.locator("#outcome")).to_contain_text('"code": "session_missing"')
-
-
-async def test_the_keyboard_alone_will_do(page: Page) -> None:
-    await page.locator("#kind-jwt").focus()
-    await page.keyboard.press("ArrowDown")
-    await expect(page.get_by_label(ROW)).to_be_checked()
-    await page.keyboard.press("Tab")
-    await page.keyboard.press("Enter")
-    await expect(page.locator("#who-text")).to_have_text("Signed in as Ada Lovelace, role admin.")
-    await expect(page.get_by_role("button", name="Ada Lovelace")).to_have_attribute(
-        "aria-pressed", "true"
-    )
-
-
-@pytest.mark.parametrize("width", [320, 768, 1280])
-async def test_it_fits_every_width(page: Page, width: int) -> None:
-    await page.set_viewport_size({"width": width, "height": 800})
-    await sign_in(page, ROW)
-    await press(page, "GET /api/me")
-    await expect(page.locator("#outcome .status")).to_have_text("200 OK")
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-async def test_without_a_database_it_says_so(
-    browser: Browser, address_without_database: str
-) -> None:
-    page = await browser.open(address_without_database)
-    await expect(page.get_by_role("radio")).to_have_count(1)
-    await expect(page.locator("#kinds")).to_contain_text("started without a database")
-    await press(page, "Ben Okafor (user)")
-    await press(page, "GET /api/me")
-    await expect(page.locator("#outcome .status")).to_have_text("200 OK")
+async def test_a_session_ends_when_its_row_is_deleted(demo: DemoPage) -> None:
+    end = demo.signing.get_by_role("button", name="delete its row")
+    await demo.sign_in(ADA, JWT)
+    await expect(end).to_be_hidden()  # a JWT has none
+    await demo.sign_in(BEN, ROW)
+    await end.click()
+    await demo.shows("200 OK", "the row is deleted", "401", "session_invalid")
+    await demo.call("GET /api/me", "401", "session_invalid")

@@ -14,8 +14,9 @@ import pytest
 from playwright.async_api import Frame
 
 from tests.e2e.browser import api
-from tests.e2e.browser.conftest import Browser, Site
+from tests.e2e.browser.conftest import Browser
 from tests.e2e.browser.hosts import API, APP, BLOG, EVIL, PLAIN_APP, SANDBOXED
+from tests.e2e.browser.site import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
