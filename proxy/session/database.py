@@ -247,11 +247,14 @@ class PostgresStore:
             layout = self._layout or await self._find_layout(raw)
             statement = select_session(layout)
             prepared = await raw.prepare(statement) if self._keeps_statements else None
+            link = Connection(raw, prepared, statement, layout, self._config.timeouts.query)
+            # Preparing shows neither whether the role may read the tables, nor does it end: asyncpg
+            # sends no Sync after it, so the server keeps a lock that a migration would wait for.
+            await link.fetch("")
         except BaseException:
             raw.terminate()
             raise
         self._layout, self._misfit = layout, ""
-        link = Connection(raw, prepared, statement, layout, self._config.timeouts.query)
         raw.add_termination_listener(lambda _: self._connections.forget(link))
         return link
 

@@ -66,13 +66,17 @@ def _tls_reason(error: ssl.SSLError) -> str:
         if error.verify_code in (62, 64):
             return "TLS: its certificate is not for this host"
         return f"TLS: its certificate is not trusted (OpenSSL verify error {error.verify_code})"
-    return f"TLS: {error.reason or type(error).__name__}"
+    # A code such as WRONG_VERSION_NUMBER; errors that OpenSSL did not make have none.
+    return f"TLS: {getattr(error, 'reason', None) or type(error).__name__}"
 
 
 def _os_reason(error: OSError) -> str:
     # asyncio puts addresses into the text of its errors; the number's own text has none.
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if type(error) is ConnectionError:
+        # The bare class is asyncpg's, for a server that answers SSLRequest with `N`.
+        return "the server has no TLS, and sslmode asks for it"
     if isinstance(error, ConnectionError):
         return "the connection was cut"
     if isinstance(error, FileNotFoundError):

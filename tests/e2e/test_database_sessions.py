@@ -47,7 +47,7 @@ async def database(server: Postgres) -> Database:
     end = time.time() + 3600
     await made.run(
         *(ADAPTER.insert_session(token, end) for token in KNOWN),
-        'insert into "Session" select gen_random_uuid()::text, \'cold-\' || n, '
+        "insert into \"Session\" select gen_random_uuid()::text, 'cold-' || n, "
         f"'{ADAPTER.user_id}', {ADAPTER.end(end)} from generate_series(1, {COLD}) n",
     )
     return made
@@ -70,7 +70,7 @@ def config_of(url: str, upstream: int) -> str:
             database: {{url: "{url}", connections: {POOL}}}
             cache: {{ttl: 10m}}
         upstreams:
-          api: {{endpoints: ["http://127.0.0.1:{upstream}"]}}
+          api: {{endpoints: ["http://127.0.0.1:{upstream}"], connections: 2000}}
         routes:
           - {{path: /public/**, upstream: api, auth: public}}
           - {{path: /**, upstream: api}}
