@@ -98,8 +98,7 @@ class Browser(Visitor):
     async def set_cookie(self, cookie: str, origin: str = APP) -> None:
         """Have `origin` set a cookie: NAME=VALUE and attributes, as in Set-Cookie."""
         before = await self.context.cookies()
-        page = await self.open(f"{origin}/?{urlencode({'set-cookie': cookie})}")
-        await page.close()
+        await self.first_page.goto(f"{origin}/?{urlencode({'set-cookie': cookie})}")
         assert len(await self.context.cookies()) == len(before) + 1, (
             "the browser refused the cookie"
         )
