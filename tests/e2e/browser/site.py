@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.client import DEADLINE, exchange
+from tests.support.client import exchange
 from tests.support.gateway import GatewayProcess
 from tests.support.upstream import StubUpstream
 
 _NUMBERS: Final = itertools.count()
+_PATIENCE: Final = 30.0
+"""Seconds until a request that the browser was to send fails the test by not being in the log."""
 _POLL: Final = 0.01
 """Seconds between two looks at the access log; a file tells nobody that it has grown."""
 
@@ -70,7 +72,7 @@ class Site:
         return [request.get("X-User-Id") for request in requests if request.path == path]
 
     async def _wait(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(_PATIENCE):
             while not any(map(wanted, reversed(self._lines))):
                 if not self._read_on():
                     await asyncio.sleep(_POLL)
