@@ -30,6 +30,8 @@ _log = logging.getLogger("gatelodge.session")
 
 _ATTEMPTS: Final = 2
 """Of a look-up: a server that restarts ends connections that nobody knew were dead."""
+_ENDED: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
+"""SQLSTATEs with which the server ends a connection, a moment before it does."""
 _STALE: Final = frozenset({"42", "0A"})
 """Classes of SQLSTATE that say that the tables are not as they were."""
 
@@ -219,14 +221,13 @@ class PostgresStore:
 
     def _lost(self, link: Connection, error: Exception) -> SessionStoreDown:
         """Give up a link on which a look-up failed; return what that means."""
-        state = (getattr(error, "sqlstate", None) or "")[:2]
-        ended = link.is_closed()
+        state = getattr(error, "sqlstate", None) or ""
+        lost = link.is_closed() or state in _ENDED
         self._connections.discard(link)
-        if state in _STALE:
-            self._layout = None
+        if state[:2] in _STALE:
+            lost, self._layout = True, None
             self._connections.discard_idle()
-        kind = _Lost if ended or state in _STALE else SessionStoreDown
-        return kind(reason_of(error))
+        return (_Lost if lost else SessionStoreDown)(reason_of(error))
 
     async def _connect(self) -> Connection:
         """Open a connection that is ready to look up. Raises SessionStoreDown."""
