@@ -360,6 +360,33 @@ async def test_an_idle_connection_holds_no_lock(prepared: str, database: Databas
         await database.run(lock)
 
 
+@pytest.mark.parametrize(
+    ("query", "prepared", "names"),
+    [
+        ("", "auto", ["gatelodge_session"]),
+        ("?pgbouncer=true", "auto", []),
+        ("?pgbouncer=true", "always", ["gatelodge_session"]),
+        ("", "never", []),
+    ],
+)
+async def test_the_look_up_is_prepared_where_a_pooler_allows(
+    query: str, prepared: str, names: list[str], database: Database
+) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    # What is prepared is known to its own connection only, so that has to look for itself.
+    await database.run(
+        "create view s as select coalesce((select string_agg(name, ',') from "
+        "pg_prepared_statements), '') as token, '42' as \"user\", now() as expires"
+    )
+    tables = {
+        "sessions": {"table": "s", "token": "token", "user": "user", "expires": "expires"},
+        "users": {"table": "users"},
+    }
+    store = store_of(database, url=database.url + query, prepared=prepared, tables=tables)
+    async with started(store):
+        assert len(await store.fetch(",".join(names))) == 1
+
+
 async def test_an_index_that_is_missing_is_noticed(database: Database) -> None:
     await database.set_up(ADAPTERS["pg"])
     async with started(store_of(database)) as store:
