@@ -316,6 +316,22 @@ async def test_a_connection_that_is_cut_costs_no_look_up(database: Database) -> 
             await until_value(database, cut.replace("pg_terminate_backend(pid)", "*"), 1)
 
 
+async def test_a_look_up_whose_connection_is_cut_is_made_again(database: Database) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    ours = (
+        "from pg_stat_activity where application_name = 'gatelodge' "
+        f"and datname = '{database.name}'"
+    )
+    async with started(store_of(database, timeouts={"query": 30.0, "connect": 30.0})) as store:
+        locker = await asyncpg.connect(database.url)
+        await locker.execute("begin; lock table users in access exclusive mode")
+        asking = asyncio.create_task(store.fetch(TOKEN))
+        await until_value(database, f"select wait_event_type {ours}", "Lock")
+        assert await database.value(f"select count(pg_terminate_backend(pid)) {ours}") == 1
+        await locker.close()
+        assert await asking == []
+
+
 async def test_tables_that_change_are_found_again(database: Database) -> None:
     adapter = ADAPTERS["pg"]
     await database.set_up(adapter)
