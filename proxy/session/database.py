@@ -20,7 +20,7 @@ from proxy.core.statement import select_session
 from proxy.core.stored import Row, read_row
 from proxy.errors import SessionStoreDown
 from proxy.session.connections import Connections
-from proxy.session.faults import reason_of
+from proxy.session.faults import UNUSABLE, reason_of
 from proxy.session.store import StoreState
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._patience):
                 await self._raw.execute("select 1")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, this connection is of no use
             raise SessionStoreDown(reason_of(error)) from None
 
     async def fetch(self, token: str) -> list[Row]:
@@ -216,7 +216,7 @@ class PostgresStore:
     def _lost(self, link: Connection, error: Exception) -> SessionStoreDown:
         """Give up a link on which a look-up failed; return what that means."""
         state = getattr(error, "sqlstate", None) or ""
-        lost = link.is_closed() or state in _ENDED
+        lost = link.is_closed() or state in _ENDED or isinstance(error, UNUSABLE)
         self._connections.discard(link)
         if state[:2] in _STALE:
             lost, self._layout = True, None

@@ -38,6 +38,11 @@ _CLASSES: Final = {
     "58": "it has an error of its system",
 }
 
+UNUSABLE: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises on a connection that has ended: the second between the server's last word and
+the end of the socket.
+"""
+
 
 def reason_of(error: BaseException) -> str:
     """Return what went wrong, for the log and for `gatelodge check`."""
@@ -53,7 +58,7 @@ def reason_of(error: BaseException) -> str:
         return "its name cannot be resolved"
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "no server is as target_session_attrs asks"
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, UNUSABLE):
         return "the connection has ended"
     if isinstance(error, OSError):
         return _os_reason(error)

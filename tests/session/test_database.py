@@ -305,15 +305,11 @@ async def until_value(database: Database, query: str, expected: object) -> None:
 
 async def test_a_connection_that_is_cut_costs_no_look_up(database: Database) -> None:
     await database.set_up(ADAPTERS["pg"])
-    cut = (
-        "select count(pg_terminate_backend(pid)) from pg_stat_activity "
-        f"where application_name = 'gatelodge' and datname = '{database.name}'"
-    )
     async with started(store_of(database)) as store:
         for _ in range(5):
-            assert await database.value(cut) == 1
+            assert await database.value(cut(database)) == 1
             assert await store.fetch(TOKEN) == []
-            await until_value(database, cut.replace("pg_terminate_backend(pid)", "*"), 1)
+            await until_value(database, cut(database).replace("pg_terminate_backend(pid)", "*"), 1)
 
 
 async def test_a_look_up_whose_connection_is_cut_is_made_again(database: Database) -> None:
@@ -330,6 +326,42 @@ async def test_a_look_up_whose_connection_is_cut_is_made_again(database: Databas
         assert await database.value(f"select count(pg_terminate_backend(pid)) {ours}") == 1
         await locker.close()
         assert await asking == []
+
+
+def cut(database: Database) -> str:
+    """Return the query that ends our connections and counts them."""
+    return (
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+        f"where application_name = 'gatelodge' and datname = '{database.name}'"
+    )
+
+
+async def test_a_connection_says_whether_it_lives(database: Database) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    async with started(store_of(database)) as store:
+        link = await store._connections.acquire()
+        await link.ping()
+        assert repr(link) == "<Connection closed=False>"
+        assert await database.value(cut(database)) == 1
+        # The server's word may take a moment to reach us.
+        with pytest.raises(SessionStoreDown):
+            async with asyncio.timeout(10):
+                while True:
+                    await link.ping()
+        store._connections.discard(link)
+        assert repr(store).startswith("<PostgresStore web <Connections open=")
+
+
+async def test_tables_that_change_while_we_are_away_are_found_again(database: Database) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    async with started(store_of(database)) as store:
+        link = await store._connections.acquire()
+        await database.run('alter table sessions rename "sessionToken" to session_token')
+        store._connections.discard(link)
+        async with asyncio.timeout(10):
+            while "session_token" not in store.state().tables:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert await store.fetch(TOKEN) == []
 
 
 async def test_tables_that_change_are_found_again(database: Database) -> None:

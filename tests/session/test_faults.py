@@ -52,6 +52,7 @@ def unverified(code: int) -> ssl.SSLCertVerificationError:
         (asyncpg.InternalServerError(SECRET), "it answers with an error (SQLSTATE XX000)"),
         (asyncpg.PostgresError(SECRET), "it answers with an error"),
         (asyncpg.InterfaceError(SECRET), "the connection has ended"),
+        (asyncpg.InternalClientError(SECRET), "the connection has ended"),
         (asyncpg.ConnectionDoesNotExistError(SECRET), "the connection failed (SQLSTATE 08003)"),
         (
             asyncpg.TargetServerAttributeNotMatched(SECRET),
