@@ -80,8 +80,8 @@ def _os_reason(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if type(error) is ConnectionError:
-        # The bare class is asyncpg's, for a server that answers SSLRequest with `N`.
-        return "the server has no TLS, and sslmode asks for it"
+        # The bare class is asyncpg's, for a server that answers SSLRequest with `N`, or not at all.
+        return "no TLS came about: the server has none, or ended the connection (sslmode)"
     if isinstance(error, ConnectionError):
         return "the connection was cut"
     if isinstance(error, FileNotFoundError):
