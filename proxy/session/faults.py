@@ -38,6 +38,11 @@ _CLASSES: Final = {
     "58": "it has an error of its system",
 }
 
+UNUSABLE: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises on a connection that has ended: the second between the server's last word and
+the end of the socket.
+"""
+
 
 def reason_of(error: BaseException) -> str:
     """Return what went wrong, for the log and for `gatelodge check`."""
@@ -53,7 +58,7 @@ def reason_of(error: BaseException) -> str:
         return "its name cannot be resolved"
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "no server is as target_session_attrs asks"
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, UNUSABLE):
         return "the connection has ended"
     if isinstance(error, OSError):
         return _os_reason(error)
@@ -75,8 +80,8 @@ def _os_reason(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if type(error) is ConnectionError:
-        # The bare class is asyncpg's, for a server that answers SSLRequest with `N`.
-        return "the server has no TLS, and sslmode asks for it"
+        # The bare class is asyncpg's, for a server that answers SSLRequest with `N`, or not at all.
+        return "no TLS came about: the server has none, or ended the connection (sslmode)"
     if isinstance(error, ConnectionError):
         return "the connection was cut"
     if isinstance(error, FileNotFoundError):

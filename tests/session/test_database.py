@@ -17,13 +17,16 @@ import pytest
 from proxy.config.model import DatabaseConfig
 from proxy.core.stored import StoredSessions
 from proxy.errors import SessionExpired, SessionStoreDown
-from proxy.session.database import PostgresStore, log_change
+from proxy.session.database import Connection, PostgresStore, log_change
 from tests.support.adapters import ADAPTERS, STRANGERS, Adapter
 from tests.support.certificates import Authority
 from tests.support.postgres import Database
 
 HOUR = 3600.0
 TOKEN = "f1d2c3b4-0000-4000-8000-00000000abcd"
+
+
+NO_TLS = "no TLS came about: the server has none, or ended the connection (sslmode)"
 
 
 def quiet(*_: str) -> None:
@@ -305,15 +308,67 @@ async def until_value(database: Database, query: str, expected: object) -> None:
 
 async def test_a_connection_that_is_cut_costs_no_look_up(database: Database) -> None:
     await database.set_up(ADAPTERS["pg"])
-    cut = (
+    async with started(store_of(database)) as store:
+        for _ in range(5):
+            assert await database.value(cut(database)) == 1
+            assert await store.fetch(TOKEN) == []
+            await until_value(database, cut(database).replace("pg_terminate_backend(pid)", "*"), 1)
+
+
+async def test_a_look_up_whose_connection_is_cut_is_made_again(database: Database) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    ours = (
+        "from pg_stat_activity where application_name = 'gatelodge' "
+        f"and datname = '{database.name}'"
+    )
+    async with started(store_of(database, timeouts={"query": 30.0, "connect": 30.0})) as store:
+        locker = await asyncpg.connect(database.url)
+        await locker.execute("begin; lock table users in access exclusive mode")
+        asking = asyncio.create_task(store.fetch(TOKEN))
+        await until_value(database, f"select wait_event_type {ours}", "Lock")
+        assert await database.value(f"select count(pg_terminate_backend(pid)) {ours}") == 1
+        await locker.close()
+        assert await asking == []
+
+
+def cut(database: Database) -> str:
+    """Return the query that ends our connections and counts them."""
+    return (
         "select count(pg_terminate_backend(pid)) from pg_stat_activity "
         f"where application_name = 'gatelodge' and datname = '{database.name}'"
     )
+
+
+async def ping_until_it_fails(link: Connection) -> None:
+    """Wait for the end of a connection that the server has begun to end."""
+    async with asyncio.timeout(10):
+        while True:
+            await link.ping()
+
+
+async def test_a_connection_says_whether_it_lives(database: Database) -> None:
+    await database.set_up(ADAPTERS["pg"])
     async with started(store_of(database)) as store:
-        for _ in range(5):
-            assert await database.value(cut) == 1
-            assert await store.fetch(TOKEN) == []
-            await until_value(database, cut.replace("pg_terminate_backend(pid)", "*"), 1)
+        link = await store._connections.acquire()
+        await link.ping()
+        assert repr(link) == "<Connection closed=False>"
+        assert await database.value(cut(database)) == 1
+        with pytest.raises(SessionStoreDown):
+            await ping_until_it_fails(link)
+        store._connections.discard(link)
+        assert repr(store).startswith("<PostgresStore web <Connections open=")
+
+
+async def test_tables_that_change_while_we_are_away_are_found_again(database: Database) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    async with started(store_of(database)) as store:
+        link = await store._connections.acquire()
+        await database.run('alter table sessions rename "sessionToken" to session_token')
+        store._connections.discard(link)
+        async with asyncio.timeout(10):
+            while "session_token" not in store.state().tables:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert await store.fetch(TOKEN) == []
 
 
 async def test_tables_that_change_are_found_again(database: Database) -> None:
@@ -358,6 +413,33 @@ async def test_an_idle_connection_holds_no_lock(prepared: str, database: Databas
         await database.run(lock)
         await store.fetch(TOKEN)
         await database.run(lock)
+
+
+@pytest.mark.parametrize(
+    ("query", "prepared", "names"),
+    [
+        ("", "auto", ["gatelodge_session"]),
+        ("?pgbouncer=true", "auto", []),
+        ("?pgbouncer=true", "always", ["gatelodge_session"]),
+        ("", "never", []),
+    ],
+)
+async def test_the_look_up_is_prepared_where_a_pooler_allows(
+    query: str, prepared: str, names: list[str], database: Database
+) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    # What is prepared is known to its own connection only, so that has to look for itself.
+    await database.run(
+        "create view s as select coalesce((select string_agg(name, ',') from "
+        "pg_prepared_statements), '') as token, '42' as \"user\", now() as expires"
+    )
+    tables = {
+        "sessions": {"table": "s", "token": "token", "user": "user", "expires": "expires"},
+        "users": {"table": "users"},
+    }
+    store = store_of(database, url=database.url + query, prepared=prepared, tables=tables)
+    async with started(store):
+        assert len(await store.fetch(",".join(names))) == 1
 
 
 async def test_an_index_that_is_missing_is_noticed(database: Database) -> None:
@@ -438,7 +520,7 @@ async def test_a_server_without_tls_is_refused_where_tls_is_a_must(
 ) -> None:
     await database.set_up(ADAPTERS["pg"])
     async with started(store_of(database, sslmode=mode)) as store:
-        assert store.state().problem == "the server has no TLS, and sslmode asks for it"
+        assert store.state().problem == NO_TLS
 
 
 class TlsFront:

@@ -52,6 +52,7 @@ def unverified(code: int) -> ssl.SSLCertVerificationError:
         (asyncpg.InternalServerError(SECRET), "it answers with an error (SQLSTATE XX000)"),
         (asyncpg.PostgresError(SECRET), "it answers with an error"),
         (asyncpg.InterfaceError(SECRET), "the connection has ended"),
+        (asyncpg.InternalClientError(SECRET), "the connection has ended"),
         (asyncpg.ConnectionDoesNotExistError(SECRET), "the connection failed (SQLSTATE 08003)"),
         (
             asyncpg.TargetServerAttributeNotMatched(SECRET),
@@ -60,7 +61,10 @@ def unverified(code: int) -> ssl.SSLCertVerificationError:
         (TimeoutError(SECRET), "no answer in time"),
         (ConnectionRefusedError(111, SECRET), "connection refused"),
         (ConnectionResetError(104, SECRET), "the connection was cut"),
-        (ConnectionError(SECRET), "the server has no TLS, and sslmode asks for it"),
+        (
+            ConnectionError(SECRET),
+            "no TLS came about: the server has none, or ended the connection (sslmode)",
+        ),
         (FileNotFoundError(2, SECRET), "there is no such socket"),
         (OSError(113, SECRET), "it cannot be reached"),
         # What asyncio raises when several addresses of a name failed.
