@@ -61,8 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until told to stop; return the worker's exit code."""
-    # Process 1 of a container is not ended by a TERM that it has no handler for, so that one which
-    # comes before the worker's own handler would be lost, and KILL would follow (pid_namespaces(7)).
+    # Process 1 of a container is not ended by a TERM that it has no handler for: one which came
+    # before the worker's own would be lost, and KILL would follow (pid_namespaces(7)).
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_TERMINATED))
     config = _configuration(args)
 
