@@ -1,8 +1,12 @@
-"""What every test gets: Hypothesis profiles without a deadline, since a machine may be slow."""
+"""What every test gets: Hypothesis profiles without a deadline, since a machine may be slow, and a
+PostgreSQL, if it asks for one.
+"""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["tests.support.postgres"]
 
 _SLOW = [HealthCheck.too_slow]
 

@@ -50,6 +50,9 @@ ADVICE: Final = {
     "rate_limited": "Wait, or raise rate_limit.",
     "method_unknown": "Use another method; this one is never forwarded.",
     "coding_unknown": "Send the body with Content-Length or chunked.",
-    "session_store_down": "See that the session database answers.",
+    "session_store_down": (
+        "See that the session database answers: `gatelodge check --connect` tries it and says what "
+        "is wrong."
+    ),
 }
 """Code of a refusal, or of a failure that a decision may end in -> what to do."""

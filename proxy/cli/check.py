@@ -13,28 +13,33 @@ from proxy.cli.output import print_json
 from proxy.config.problems import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from proxy.cli.connect import Reached
+    from proxy.cli.connect import Asked, Reached
     from proxy.config.load import Loaded
     from proxy.config.problems import Loc
 
 
 @dataclass
 class _Findings:
-    """What was found. `reached` is empty unless `--connect` asked for it."""
+    """What was found. `reached` and `asked` are empty unless `--connect` asked for it."""
 
     problems: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     reached: list[Reached] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return not self.problems and not any(each.problem for each in self.reached)
+        reached = not any(each.problem for each in self.reached)
+        return not self.problems and reached and not any(each.problem for each in self.asked)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     configfile.add_option(parser)
     parser.add_argument(
-        "--connect", action="store_true", help="also connect to every endpoint (nothing is sent)"
+        "--connect",
+        action="store_true",
+        help="also connect to every endpoint (nothing is sent) and every database (and find its "
+        "tables)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -56,7 +61,7 @@ def _check(loaded: Loaded, *, connect: bool) -> _Findings:
     import asyncio
 
     from proxy.cli.certificates import certificate_problems
-    from proxy.cli.connect import connect_all
+    from proxy.cli.connect import ask_all, connect_all
 
     config, document = loaded.config, loaded.document
     findings = _Findings(
@@ -70,6 +75,7 @@ def _check(loaded: Loaded, *, connect: bool) -> _Findings:
     # Without its certificates an upstream cannot be connected to.
     if connect and not found:
         findings.reached = asyncio.run(connect_all(config))
+        findings.asked = asyncio.run(ask_all(config))
     found += asyncio.run(_failed_cases(loaded))
     findings.problems = [document.problem(loc, message) for loc, message in found]
     return findings
@@ -98,6 +104,11 @@ def _print(findings: _Findings) -> None:
     for each in findings.reached:
         state = f"cannot be reached: {each.problem}" if each.problem else "can be reached"
         print(f"upstream {each.upstream}: {each.endpoint} {state}", file=sys.stderr)
+    for asked in findings.asked:
+        state = f"cannot be asked: {asked.problem}" if asked.problem else f"has {asked.tables}"
+        print(f"session {asked.session}: the database {state}", file=sys.stderr)
+        if asked.advice:
+            print(f"session {asked.session}: {asked.advice}", file=sys.stderr)
     if findings.ok:
         counts = (f"{count} {what}" for what, count in findings.counts.items())
         print(f"OK: {', '.join(counts)}")
@@ -118,4 +129,5 @@ def _as_json(findings: _Findings) -> dict[str, Any]:
         ],
         **findings.counts,
         "endpoints": [asdict(each) for each in findings.reached],
+        "databases": [asdict(each) for each in findings.asked],
     }

@@ -1,19 +1,23 @@
-"""Whether the endpoints of a configuration can be reached, by the gateway's own way of
+"""Whether endpoints and databases of a configuration can be reached, by the gateway's own ways of
 connecting.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, SessionStoreDown
 from proxy.upstream.deadlines import Deadlines
 from proxy.upstream.pool import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
     from proxy.config.model import Config
+    from proxy.session.database import PostgresStore
     from proxy.upstream.endpoint import Endpoint
 
 
@@ -38,6 +42,60 @@ async def connect_all(config: Config) -> list[Reached]:
         return await asyncio.gather(*tries)
     finally:
         deadlines.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The database of a session: where in it the sessions are, and why it cannot be asked, "" if it
+    can. `advice` is what its owner should do.
+    """
+
+    session: str
+    tables: str
+    problem: str
+    advice: str = ""
+
+
+@asynccontextmanager
+async def stores_of(config: Config) -> AsyncIterator[Mapping[str, PostgresStore]]:
+    """Connect to every database; those that cannot be asked say so when they are."""
+    from proxy.session.database import PostgresStore
+
+    stores = {
+        name: PostgresStore(name, session.database, lambda *_: None)
+        for name, session in config.sessions.items()
+        if session.database is not None
+    }
+    try:
+        for store in stores.values():
+            try:
+                await store.start()
+            except ValueError:
+                pass  # its state says what does not fit
+        yield stores
+    finally:
+        for store in stores.values():
+            await store.stop()
+
+
+async def ask_all(config: Config) -> list[Asked]:
+    """Connect to every database and find its tables; nothing is changed."""
+    async with stores_of(config) as stores:
+        return [await _ask(name, store) for name, store in stores.items()]
+
+
+async def _ask(session: str, store: PostgresStore) -> Asked:
+    from proxy.core.statement import index_hint
+
+    state = store.state()
+    if state.problem or store.layout is None:
+        return Asked(session, state.tables, state.problem)
+    try:
+        slow = await store.lacks_index()
+    except SessionStoreDown as error:
+        return Asked(session, state.tables, error.reason)
+    advice = f"no index on the token: {index_hint(store.layout)}" if slow else ""
+    return Asked(session, state.tables, "", advice)
 
 
 async def _connect(upstream: str, endpoint: Endpoint, timeout: float) -> Reached:

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.cli import configfile
 from proxy.cli.output import UsageError, print_json
+from proxy.errors import SessionStoreDown
 
 if TYPE_CHECKING:
     from proxy.cli.request import Request
+    from proxy.cli.trial import Trial
     from proxy.config.model import Config
+    from proxy.core.head import RequestHead
+    from proxy.core.rules import Rules
 
 FORWARDED, ANSWERED = "forwarded", "answered"
 
@@ -42,6 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the connection comes from: an IP address or unix (default: 127.0.0.1)",
     )
     parser.add_argument("--at", type=_unix, metavar="UNIX", help="the time (default: now)")
+    parser.add_argument(
+        "--connect", action="store_true", help="look the session up, if a database holds it"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -50,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     config = configfile.load(args).config
     request = _request(args)
     now = time.time() if args.at is None else args.at
-    steps = _explain(config, request, now)
+    steps = _explain(config, request, now, connect=args.connect)
     if args.json:
         print_json(steps)
     else:
@@ -61,14 +68,11 @@ def run(args: argparse.Namespace) -> int:
     return 0 if outcome["verdict"] == FORWARDED or outcome.get("status") in (200, 204) else 1
 
 
-def _explain(config: Config, request: Request, now: float) -> dict[str, Any]:
+def _explain(config: Config, request: Request, now: float, *, connect: bool) -> dict[str, Any]:
     import asyncio
 
     from proxy.cli.steps import explanation, readable
-    from proxy.cli.trial import attempt
     from proxy.core.rules import compile_rules
-    from proxy.session.resolver import Resolver
-    from proxy.telemetry.metrics import Metrics
 
     head = request.head(config)
     if head.target == config.health_path:
@@ -77,12 +81,27 @@ def _explain(config: Config, request: Request, now: float) -> dict[str, Any]:
             "outcome": {"verdict": ANSWERED, "status": 200, "headers": [], "by": "health_path"},
         }
     rules = compile_rules(config)
-    resolver = Resolver(config, rules, Metrics())
-    trial = asyncio.run(attempt(rules, head, resolver.resolve, now))
+    trial = asyncio.run(_attempt(config, rules, head, now, connect=connect))
     steps = explanation(config, rules, trial)
     seen = "https" if (config.public_origin or "").startswith("https:") else trial.x.client.scheme
     steps["notes"] = _notes(request.url.scheme, seen)
+    if steps["outcome"].get("code") == SessionStoreDown.code and not connect:
+        steps["notes"].append("The session is looked up in the database with --connect.")
     return steps
+
+
+async def _attempt(
+    config: Config, rules: Rules, head: RequestHead, now: float, *, connect: bool
+) -> Trial:
+    from proxy.cli.connect import stores_of
+    from proxy.cli.trial import attempt
+    from proxy.session.resolver import Resolver
+    from proxy.telemetry.metrics import Metrics
+
+    if not connect:
+        return await attempt(rules, head, Resolver(config, rules, Metrics()).resolve, now)
+    async with stores_of(config) as stores:
+        return await attempt(rules, head, Resolver(config, rules, Metrics(), stores).resolve, now)
 
 
 def _notes(asked: str, seen: str) -> list[str]:

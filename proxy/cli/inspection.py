@@ -9,8 +9,10 @@ from typing import Any
 from proxy.core.head import RequestHead
 from proxy.core.identity import Principal, Verified
 from proxy.core.session import Credential, SessionRule
-from proxy.errors import ProxyError, SessionMissing
+from proxy.core.stored import KIND
+from proxy.errors import ProxyError, SessionMissing, SessionStoreDown
 
+STORED = "the key of a session in the database; `gatelodge explain --connect` looks it up"
 NO_ID = "the claims hold no id of a user, so the gateway answers 401 session_invalid"
 
 
@@ -30,10 +32,16 @@ class Inspection:
             "valid": self.verified is not None,
             "code": None if self.fault is None else self.fault.code,
             "reason": nobody if self.fault is None else self.fault.reason,
-            "kind": None if self.verified is None else self.verified.kind,
+            "kind": self._kind,
             "principal": None if self.principal is None else _who(self.principal),
             "claims": {} if self.verified is None else dict(self.verified.claims),
         }
+
+    @property
+    def _kind(self) -> str | None:
+        if isinstance(self.fault, SessionStoreDown):
+            return KIND
+        return None if self.verified is None else self.verified.kind
 
 
 def inspect(
@@ -48,6 +56,9 @@ def inspect(
     credential = None
     try:
         rule, credential = _find(rules, head)
+        if rule.is_stored(credential):
+            rule.check_stored(credential)
+            raise SessionStoreDown(STORED)
         verified = rule.verifier.verify(credential.token, credential.name, now)
     except ProxyError as fault:
         return Inspection(credential, None, None, fault)

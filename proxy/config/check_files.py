@@ -31,6 +31,11 @@ def _files(config: Config) -> Iterator[tuple[Loc, Path]]:
     if config.listen.tls is not None:
         yield ("listen", "tls", "cert"), config.listen.tls.cert
         yield ("listen", "tls", "key"), config.listen.tls.key
+    for name, session in config.sessions.items():
+        for field in ("sslrootcert", "sslcert", "sslkey"):
+            file: Path | None = getattr(session.database, field, None)
+            if file is not None:
+                yield ("sessions", name, "database", field), file
     for name, upstream in config.upstreams.items():
         for field in ("ca", "cert", "key"):
             path: Path | None = getattr(upstream.tls, field, None)

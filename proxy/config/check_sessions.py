@@ -34,9 +34,11 @@ def check_sessions(config: Config, report: Report) -> None:
 
 
 def _check_secret(session: SessionConfig, loc: Loc, report: Report) -> None:
-    jwt = session.jwt
-    if not session.secret and (jwt is None or not (jwt.signing_key or jwt.verification_key)):
-        report.add(loc, "the key 'secret' is missing here", key=True)
+    if not session.takes_jwts and session.database is None:
+        message = "the key 'secret' is missing here, or 'database' if the app has no JWTs"
+        report.add(loc, message, key=True)
+    if not session.takes_jwts and session.database is not None and session.jwt is not None:
+        report.add((*loc, "jwt"), "has no key: give it one, or leave it out", key=True)
     for position, secret in enumerate(session.secret):
         reason = weakness(secret.get_secret_value())
         if reason and not session.allow_weak_secret:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.check_browser import check_browser
 from proxy.config.check_cases import check_cases
+from proxy.config.check_database import check_database
 from proxy.config.check_files import check_files
 from proxy.config.check_identity import check_identity
 from proxy.config.check_network import check_network
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _CHECKS = (
     check_network,
     check_sessions,
+    check_database,
     check_identity,
     check_browser,
     check_upstreams,

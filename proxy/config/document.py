@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from proxy.config.database import DatabaseConfig
 from proxy.config.fields import Section
 from proxy.config.load_yaml import (
     MappingNode,
@@ -140,6 +141,8 @@ def holds_secret(loc: Loc, raw: str) -> bool:
         return True
     if names[0] == "sessions" and not _is_known_of_session(names[2:]):
         return True
+    if names[0] == "sessions" and names[2:3] == ["database"]:
+        return _is_secret_of_database(names[3:])
     # The second name is the operator's own: an upstream may well be called "token".
     is_named = names[0] in ("sessions", "upstreams")
     return any(names_secret(name) for name in (names[2:] if is_named else names))
@@ -150,6 +153,19 @@ def _is_known_of_session(names: list[str]) -> bool:
     if not names or not _is_like(names[0], SessionConfig):
         return False
     return names[0] != "jwt" or len(names) < 2 or _is_like(names[1], JwtOptions)
+
+
+def _is_secret_of_database(names: list[str]) -> bool:
+    """Say whether these keys of a database hold a secret; names of columns, such as `token`, do
+    not.
+    """
+    if names[:1] == ["tables"]:
+        return False
+    if not names or names[0] in ("url", "password"):
+        return True
+    return not _is_like(names[0], DatabaseConfig) or bool(
+        get_close_matches(names[0], ("url", "password"), 1, 0.6)
+    )
 
 
 def _is_like(name: str, section: type[Section]) -> bool:

@@ -12,6 +12,13 @@ from pydantic import BeforeValidator, Field, StrictInt
 
 from proxy.config.browser import METHODS, CorsConfig, CsrfConfig
 from proxy.config.cases import AsUser, Expect, TestCase
+from proxy.config.database import (
+    DatabaseConfig,
+    DatabaseTimeouts,
+    SessionTable,
+    Tables,
+    UserTable,
+)
 from proxy.config.fields import (
     AddressText,
     Name,
@@ -44,6 +51,8 @@ __all__ = [
     "Config",
     "CorsConfig",
     "CsrfConfig",
+    "DatabaseConfig",
+    "DatabaseTimeouts",
     "Drain",
     "Endpoint",
     "Expect",
@@ -60,11 +69,14 @@ __all__ = [
     "RouteLimits",
     "Section",
     "SessionConfig",
+    "SessionTable",
+    "Tables",
     "TestCase",
     "Timeouts",
     "UpstreamConfig",
     "UpstreamIdentity",
     "UpstreamTls",
+    "UserTable",
 ]
 
 

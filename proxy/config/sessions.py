@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from proxy.config.database import DatabaseConfig
 from proxy.config.fields import (
     Count,
     DurationOrOff,
@@ -82,10 +83,19 @@ class SessionConfig(Section):
     """Where the claims hold the user."""
     jwt: JwtOptions | None = None
     """For apps with their own `encode` and `decode`."""
+    database: DatabaseConfig | None = None
+    """For apps with the database strategy: PostgreSQL holds the sessions."""
     cache: CacheConfig = CacheConfig()
     """Verified sessions in memory."""
     allow_weak_secret: Flag = False
     """Start although a secret is short, simple or well known. For development only."""
+
+    @property
+    def takes_jwts(self) -> bool:
+        """Whether there is a key to verify a token with."""
+        return bool(self.secret) or (
+            self.jwt is not None and bool(self.jwt.signing_key or self.jwt.verification_key)
+        )
 
 
 IdentityMap = dict[Token, Text]

@@ -17,7 +17,10 @@ _WIDTH: Final = 100
 _USER_OF_URL: Final = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")
 _SECRET_KEY: Final = re.compile(r"secret|token|passw|credential|(?:^|_)key$|apikey", re.IGNORECASE)
 _NOT_SECRET: Final = frozenset({"allow_weak_secret", "encryption", "key"})
-_SECRET_KEYS: Final = ("secret", "admin_token", "signing_key", "verification_key", "encryption_key")
+_SECRET_KEYS: Final = (
+    *("secret", "admin_token", "password"),
+    *("signing_key", "verification_key", "encryption_key"),
+)
 # Where the text could not be parsed there are no values: what follows such a key is covered whole.
 _KEY_IN_TEXT: Final = re.compile(r"([\w-]+)[\"']?\s*:\s")
 _VARIABLE_ALONE: Final = re.compile(r"\$\{\w+\}")

@@ -14,9 +14,7 @@ from proxy.config.document import Document
 from proxy.config.problems import Loc, Problem, did_you_mean
 from proxy.config.shape import dotted, keys_of, places_of, section_at
 
-NOT_BUILT: Final = frozenset(
-    {("sessions", "*", "database"), ("upstreams", "*", "retry", "budget_percent")}
-)
+NOT_BUILT: Final = frozenset({("upstreams", "*", "retry", "budget_percent")})
 """Keys that the format has and this version does not; what else is not built accepts only `off`."""
 
 _KINDS: Final = ("sessions", "*", "kind")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -11,7 +12,8 @@ from proxy.config.model import SessionConfig
 from proxy.core.authjs import ANY_COOKIE, AuthjsVerifier
 from proxy.core.cookies import AUTO, CookieFinder, decode_value
 from proxy.core.head import RequestHead
-from proxy.core.identity import IdentityHeaders, Principal, PrincipalReader
+from proxy.core.identity import IdentityHeaders, Principal, PrincipalReader, Verified
+from proxy.core.stored import Row, StoredSessions
 from proxy.errors import SessionInvalid
 
 # RFC 9110 section 11.2. Every token that a framework makes is one.
@@ -69,7 +71,7 @@ class Session:
 class SessionRule:
     """How one session is found in a request and verified.
 
-    `cookie_names` are the base names of its cookie.
+    `cookie_names` are the base names of its cookie, `stored` judges the tokens of a database.
     """
 
     name: str
@@ -78,6 +80,7 @@ class SessionRule:
     finder: CookieFinder = field(repr=False)
     verifier: AuthjsVerifier = field(repr=False)
     reader: PrincipalReader = field(repr=False)
+    stored: StoredSessions | None = field(default=None, repr=False)
     _seen: dict[tuple[bytes, bool], Credential | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -90,6 +93,9 @@ class SessionRule:
         """
         cookie_names = AUTO if config.cookie == "auto" else (config.cookie,)
         secrets = [secret.get_secret_value() for secret in config.secret]
+        stored = None
+        if config.database is not None:
+            stored = StoredSessions(config.database.columns, alone=not config.takes_jwts)
         return cls(
             name=name,
             cookie_names=cookie_names,
@@ -97,6 +103,7 @@ class SessionRule:
             finder=CookieFinder(cookie_names),
             verifier=AuthjsVerifier(secrets, cookie_names, max_age=config.max_age, jwt=config.jwt),
             reader=PrincipalReader(config.principal),
+            stored=stored,
         )
 
     def find(self, head: RequestHead, secure: bool) -> Credential | None:
@@ -139,12 +146,33 @@ class SessionRule:
             raise SessionInvalid("the bearer is no token")
         return Credential(self.name, "bearer", ANY_COOKIE, token)
 
+    def is_stored(self, credential: Credential) -> bool:
+        """Say whether a credential that `find` returned is the key of a row in the database."""
+        return self.stored is not None and self.stored.owns(credential.token)
+
     def verify(self, credential: Credential, now: float) -> Session:
-        """Return the session behind a credential that `find` returned. Pure: no store is asked.
+        """Return the session behind a credential that is not stored.
 
         Raises SessionExpired, and SessionInvalid with a reason for the log.
         """
-        verified = self.verifier.verify(credential.token, credential.name, now)
+        return self.session_of(self.verifier.verify(credential.token, credential.name, now))
+
+    def check_stored(self, credential: Credential) -> None:
+        """Raise SessionInvalid for a credential that no database needs to be asked about."""
+        if self.stored is not None:
+            self.stored.check(credential.token)
+
+    def admit(self, credential: Credential, rows: Sequence[Row], now: float) -> Session:
+        """Return the session behind a stored credential, from the database's rows for it.
+
+        Raises SessionExpired, and SessionInvalid with a reason for the log.
+        """
+        if self.stored is None:
+            raise SessionInvalid("this session has no database")
+        return self.session_of(self.stored.judge(rows, credential.token, now))
+
+    def session_of(self, verified: Verified) -> Session:
+        """Return the session that verified claims make. Raises SessionInvalid."""
         principal = self.reader.read(verified.claims)
         if principal is None:
             raise SessionInvalid("the claims hold no id of a user")

@@ -18,18 +18,24 @@ if TYPE_CHECKING:
 
     from proxy.config.model import Config
     from proxy.core.decision import Resolve
+    from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
     from proxy.upstream.deadlines import Deadlines
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a request is judged and forwarded by; `generation` counts configurations from 1."""
+    """What a request is judged and forwarded by; `generation` counts configurations from 1.
+
+    `stores` are those of the sessions that have one, by the session's name; who took the snapshot
+    starts and stops them.
+    """
 
     generation: int
     config: Config
     rules: Rules
     resolve: Resolve
+    stores: Mapping[str, Store]
     pools: Mapping[str, Pool]
     health_path: str | None
 
@@ -43,14 +49,27 @@ def take_snapshot(
 ) -> Snapshot:
     """Compile `config`. Raises OSError and ssl.SSLError when a file of it cannot be used."""
     rules = compile_rules(config)
+    stores = _stores(config)
     return Snapshot(
         generation,
         config,
         rules,
-        Resolver(config, rules, metrics).resolve,
+        Resolver(config, rules, metrics, stores).resolve,
+        stores,
         {
             name: Pool(name, upstream, loop, deadlines)
             for name, upstream in config.upstreams.items()
         },
         config.health_path,
     )
+
+
+def _stores(config: Config) -> dict[str, Store]:
+    stores: dict[str, Store] = {}
+    for name, session in config.sessions.items():
+        if session.database is not None:
+            # The driver costs memory that a gateway without a database has no use for.
+            from proxy.session.database import PostgresStore, log_change
+
+            stores[name] = PostgresStore(name, session.database, log_change)
+    return stores

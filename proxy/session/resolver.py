@@ -1,66 +1,53 @@
 """Whose a credential is: the window through which a decision looks outside.
 
-A verified token is remembered until its session ends, at most `cache.ttl`. There is one memory for
-each configured session, because what one secret accepts another must not (CVE-2026-33496).
+A verified session is remembered until it ends, at most `cache.ttl`; see `session/memory.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cachebox import LRUCache
+from proxy.session.memory import Memory
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
     from proxy.core.rules import Rules
-    from proxy.core.session import Credential, Session, SessionRule
+    from proxy.core.session import Credential, Session
+    from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
 
 
 class Resolver:
-    """Resolves credentials for one configuration."""
+    """Resolves credentials for one configuration.
 
-    def __init__(self, config: Config, rules: Rules, metrics: Metrics) -> None:
-        self._remembered = {
-            name: Remembered(
-                rules.sessions[name], session.cache.ttl, session.cache.entries, metrics
+    `stores` are those of its sessions, by name; a session without the store that it should have
+    cannot be looked up.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        rules: Rules,
+        metrics: Metrics,
+        stores: Mapping[str, Store] | None = None,
+    ) -> None:
+        stores = stores or {}
+        self._memories = {
+            name: Memory(
+                rules.sessions[name],
+                stores.get(name),
+                session.cache.ttl,
+                session.cache.entries,
+                metrics,
             )
             for name, session in config.sessions.items()
         }
 
     async def resolve(self, credential: Credential, now: float) -> Session:
-        """Return the session of `credential` at the Unix time `now`. Raises SessionInvalid and
-        SessionExpired.
+        """Return the session of `credential` at the Unix time `now`. Raises SessionInvalid,
+        SessionExpired and SessionStoreDown.
         """
-        return self._remembered[credential.session].find(credential, now)
-
-
-class Remembered:
-    """One configured session: its verifier, and what it has verified lately (`ttl` in seconds,
-    0: nothing).
-    """
-
-    def __init__(self, rule: SessionRule, ttl: float, entries: int, metrics: Metrics) -> None:
-        self._rule = rule
-        self._ttl = ttl
-        self._metrics = metrics
-        self._sessions: LRUCache[bytes, tuple[float, Session]] = LRUCache(entries)
-
-    def find(self, credential: Credential, now: float) -> Session:
-        """Return the session, from memory while that is fresh. Raises SessionInvalid and
-        SessionExpired.
-        """
-        if not self._ttl:
-            return self._rule.verify(credential, now)
-        known = self._sessions.get(credential.digest)
-        if known is not None and now < known[0]:
-            self._metrics.session_cache_hits += 1
-            return known[1]
-        self._metrics.session_cache_misses += 1
-        session = self._rule.verify(credential, now)
-        until = now + self._ttl
-        if session.expires is not None:
-            until = min(until, session.expires)
-        if until > now:
-            self._sessions[credential.digest] = (until, session)
-        return session
+        memory = self._memories[credential.session]
+        session = memory.find(credential, now)
+        return await memory.look_up(credential, now) if session is None else session

@@ -84,6 +84,9 @@ class Metrics:
         self.sessions: dict[tuple[str, str], int] = {}
         self.session_cache_hits = 0
         self.session_cache_misses = 0
+        self.session_cache_refusals = 0
+        self.session_cache_joined = 0
+        self.session_store_seconds = Histogram()
         self.retries = 0
         self.in_flight = 0
         self.log_lines_dropped = 0
@@ -92,6 +95,8 @@ class Metrics:
         self.build: dict[str, str] = {}
         self.connections: Callable[[], dict[str, int]] = dict
         self.endpoints: Callable[[], Iterable[tuple[str, str, int]]] = tuple
+        self.stores: Callable[[], Iterable[tuple[str, bool, int, int, int]]] = tuple
+        """Session, whether its store is up, connections open and idle, look-ups that wait."""
 
     def __repr__(self) -> str:
         return f"<Metrics requests={sum(self.requests.values())} in_flight={self.in_flight}>"
@@ -137,6 +142,7 @@ class _Exposition(Collector):
         yield from self._counters()
         yield from self._durations()
         yield from self._gauges()
+        yield from self._stores()
 
     def _counters(self) -> Iterator[Metric]:
         m = self._metrics
@@ -160,6 +166,8 @@ class _Exposition(Collector):
         )
         cache.add_metric(["hit"], m.session_cache_hits)
         cache.add_metric(["miss"], m.session_cache_misses)
+        cache.add_metric(["refused"], m.session_cache_refusals)
+        cache.add_metric(["joined"], m.session_cache_joined)
         yield from (requests, refusals, sessions, cache)
         yield CounterMetricFamily("gatelodge_retries", "Requests sent once more.", m.retries)
         yield CounterMetricFamily(
@@ -187,6 +195,34 @@ class _Exposition(Collector):
             for value, histogram in histograms.items():
                 family.add_metric([value], histogram.buckets(), histogram.total)
             yield family
+        store = HistogramMetricFamily(
+            "gatelodge_session_store_duration_seconds",
+            "Look-ups of sessions in a database, with the wait for a connection.",
+        )
+        seconds = self._metrics.session_store_seconds
+        store.add_metric([], seconds.buckets(), seconds.total)
+        yield store
+
+    def _stores(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily(
+            "gatelodge_session_store_up", "Whether a database answers.", labels=["session"]
+        )
+        connections = GaugeMetricFamily(
+            "gatelodge_session_store_connections",
+            "Connections to a database.",
+            labels=["session", "state"],
+        )
+        waiting = GaugeMetricFamily(
+            "gatelodge_session_store_waiting",
+            "Look-ups that wait for a connection.",
+            labels=["session"],
+        )
+        for session, is_up, opened, idle, waits in self._metrics.stores():
+            up.add_metric([session], int(is_up))
+            connections.add_metric([session, "busy"], opened - idle)
+            connections.add_metric([session, "idle"], idle)
+            waiting.add_metric([session], waits)
+        yield from (up, connections, waiting)
 
     def _gauges(self) -> Iterator[Metric]:
         m = self._metrics

@@ -34,8 +34,10 @@ from proxy.worker.state import State
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
 
     from proxy.config.model import Config
+    from proxy.session.store import Store
 
 _log = logging.getLogger("gatelodge.worker")
 
@@ -86,6 +88,7 @@ class Worker:
         config, metrics = self.config, self._metrics
         self._deadlines = Deadlines(loop)
         snapshot = take_snapshot(config, 1, loop, self._deadlines, metrics)
+        await self._start_stores(snapshot.stores)
         self._gateway = Gateway(
             snapshot, Recorder(metrics, self._access), clock=time.time, seeds=Seeds().take
         )
@@ -108,6 +111,18 @@ class Worker:
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
         self.state.phase = "ready"
+
+    async def _start_stores(self, stores: Mapping[str, Store]) -> None:
+        """Start all stores, or none. Raises ValueError for one that cannot be used."""
+        started: list[Store] = []
+        try:
+            for store in stores.values():
+                await store.start()
+                started.append(store)
+        except ValueError:
+            for store in started:
+                await store.stop()
+            raise
 
     def _announce(self, listener: str, bound: socket.socket) -> None:
         self.addresses[listener] = address = bound_address(bound)
@@ -149,6 +164,8 @@ class Worker:
             client.abort()
         for pool in self._gateway.snapshot.pools.values():
             pool.close_idle()
+        for store in self._gateway.snapshot.stores.values():
+            await store.stop()
         await self._admin.cleanup()
         self._ticker.cancel()
         self._deadlines.stop()

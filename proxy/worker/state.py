@@ -8,7 +8,7 @@ from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from proxy.config.model import Config
     from proxy.gateway.handler import Gateway
@@ -44,6 +44,7 @@ class State:
         }
         metrics.connections = self._connections
         metrics.endpoints = self._endpoints
+        metrics.stores = self._stores
 
     def __repr__(self) -> str:
         return f"<State {self.phase}>"
@@ -55,7 +56,10 @@ class State:
 
     def ready(self) -> tuple[bool, str]:
         """Whether requests are welcome, and why not."""
-        return self.phase == "ready", self.phase
+        if self.phase != "ready":
+            return False, self.phase
+        problem = self._no_store()
+        return not problem, problem or self.phase
 
     def metrics_text(self) -> tuple[bytes, str]:
         """The metrics for Prometheus and their content type."""
@@ -84,7 +88,7 @@ class State:
                 for pool in snapshot.pools.values()
             ],
             "sessions": [
-                {"name": name, "kind": session.kind}
+                {"name": name, "kind": session.kind, "database": self._database(name)}
                 for name, session in snapshot.config.sessions.items()
             ],
             "routes": [route.name for route in snapshot.rules.routes.rows()],
@@ -96,6 +100,40 @@ class State:
             "client": len(self._clients.connections),
             "upstream": sum(endpoint.open for pool in pools for endpoint in pool.endpoints),
         }
+
+    def _no_store(self) -> str:
+        """Return why nobody could be signed in, "" if somebody could be.
+
+        A session that also takes JWTs does not need its database for those.
+        """
+        snapshot = self._gateway.snapshot
+        sessions, stores = snapshot.config.sessions, snapshot.stores
+        if not stores or any(session.takes_jwts for session in sessions.values()):
+            return ""
+        problems = {name: store.state().problem for name, store in stores.items()}
+        if not all(problems.values()):
+            return ""
+        told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        return f"no session store: {told}"
+
+    def _database(self, session: str) -> dict[str, object] | None:
+        store = self._gateway.snapshot.stores.get(session)
+        if store is None:
+            return None
+        state = store.state()
+        return {
+            "up": not state.problem,
+            "problem": state.problem or None,
+            "tables": state.tables or None,
+            "connections": state.open,
+            "idle": state.idle,
+            "waiting": state.waiting,
+        }
+
+    def _stores(self) -> Iterable[tuple[str, bool, int, int, int]]:
+        for name, store in self._gateway.snapshot.stores.items():
+            state = store.state()
+            yield name, not state.problem, state.open, state.idle, state.waiting
 
     def _endpoints(self) -> list[tuple[str, str, int]]:
         pools = self._gateway.snapshot.pools.values()

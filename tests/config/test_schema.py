@@ -48,6 +48,11 @@ RIGHT = [
     {"log": "{level: '${LEVEL:-info}', access: '${ACCESS}'}"},
     {"sessions": "{web: {secret: {file: x}}}"},
     {"sessions": "{web: {secret: ['${A}', {file: x}], max_age: 30d, principal: {id: a}}}"},
+    {"sessions": "{web: {database: {url: '${URL}', tables: auto, columns: [role]}}}"},
+    {
+        "sessions": "{web: {database: {url: {file: x}, password: {file: y}, sslmode: verify-ca, "
+        "tables: {sessions: {table: s}, users: {table: u, id: i}}, timeouts: {query: 1s}}}}"
+    },
     {"upstreams": "{api: {endpoints: ['${API}'], timeouts: {first_byte: off}, health: off}}"},
     {"routes": "[{path: /x, upstream: api, cors: off, limits: {body: off}, upgrade: off}]"},
     {"routes": "[{path: /x, upstream: api, require: {claims: {a: [1, true, x], b: y}}}]"},
@@ -71,7 +76,13 @@ WRONG = [
     {"sessions": "{web: {secret: 7}}"},
     {"sessions": "{web: {secret: {file: x, env: y}}}"},
     {"sessions": "{web: {secret: []}}"},
-    {"sessions": "{web: {database: {url: x}}}"},
+    {"sessions": "{web: {database: {}}}"},
+    {"sessions": "{web: {database: {url: '${URL}', tables: x}}}"},
+    {"sessions": "{web: {database: {url: '${URL}', tables: {users: {table: u}}}}}"},
+    {"sessions": "{web: {database: {url: '${URL}', sslmode: allow}}}"},
+    {"sessions": "{web: {database: {url: '${URL}', prepared: true}}}"},
+    {"sessions": "{web: {database: {url: '${URL}', connections: 0}}}"},
+    {"sessions": "{web: {database: {url: '${URL}', timeouts: {query: 2}}}}"},
     {"limits": "{body: 10MB}"},
     {"limits": "{head: off}"},
     {"limits": "{connections: 0}"},

@@ -22,6 +22,7 @@ def test_a_session_has_the_defaults_of_the_contract() -> None:
             "roles": ("roles", "role"),
         },
         "jwt": None,
+        "database": None,
         "cache": {"ttl": 10.0, "entries": 100_000},
         "allow_weak_secret": False,
     }
