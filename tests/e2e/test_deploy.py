@@ -7,14 +7,20 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
+import asyncpg
 import pytest
 
 from proxy.config.load import Loaded, loads
-from tests.support.gateway import ROOT
+from proxy.demo.programs import find_programs
+from tests.support.client import exchange
+from tests.support.gateway import ROOT, GatewayProcess
+from tests.support.postgres import Database
+from tests.support.upstream import StubUpstream
 
 BIN: Final = Path(sys.executable).parent
 DEPLOY: Final = ROOT / "deploy"
@@ -48,13 +54,20 @@ def services() -> Services:
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Callable[[], Loaded]:
-    """Load the deployment's configuration, with secrets as ./secrets.sh makes them."""
+def deployed(tmp_path: Path) -> Loaded:
+    """The deployment's configuration, with secrets as ./secrets.sh makes them."""
     make_secrets(tmp_path, {})
-    text = (DEPLOY / "gatelodge.yaml").read_text(encoding="utf-8")
-    assert "/run/secrets/" in text
-    moved = text.replace("/run/secrets/", f"{tmp_path}/secrets/")
-    return lambda: loads(moved, "gatelodge.yaml", {})
+    text = changed(DEPLOY / "gatelodge.yaml", {"/run/secrets/": f"{tmp_path}/secrets/"})
+    return loads(text, "gatelodge.yaml", {})
+
+
+def changed(file: Path, changes: Mapping[str, str]) -> str:
+    """Return the text of `file` with `changes`, each of which must have something to change."""
+    text = file.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
 
 
 def make_secrets(folder: Path, env: dict[str, str]) -> str:
@@ -145,17 +158,15 @@ def test_secrets_are_files_and_nothing_else(services: Services) -> None:
     assert kin == ["POSTGRES_PASSWORD_FILE=/run/secrets/postgres_password"]
 
 
-def test_there_is_time_to_drain(services: Services, deployed: Callable[[], Loaded]) -> None:
-    drain = deployed().config.drain
+def test_there_is_time_to_drain(services: Services, deployed: Loaded) -> None:
+    drain = deployed.config.drain
     grace = services["gateway"]["stop_grace_period"]
     assert grace.endswith("s")
     assert float(grace.removesuffix("s")) > drain.delay + drain.timeout
 
 
-def test_the_port_that_is_published_is_the_gateways(
-    services: Services, deployed: Callable[[], Loaded]
-) -> None:
-    config = deployed().config
+def test_the_port_that_is_published_is_the_gateways(services: Services, deployed: Loaded) -> None:
+    config = deployed.config
     [port] = services["gateway"]["ports"]
     assert config.listen.address.port == port["target"]
     assert str(config.admin) == "127.0.0.1:9090"
@@ -176,3 +187,102 @@ def test_secrets_are_made_once_and_readable_through_a_mount_only(tmp_path: Path)
 
     assert make_secrets(tmp_path, {"AUTH_SECRET": "another"}) == ""
     assert (folder / "auth_secret").read_text(encoding="utf-8") == made["auth_secret"]
+
+
+def initialise(database: Database, secrets: Path) -> None:
+    """Do what the entry point of PostgreSQL's image does with the scripts of deploy/database."""
+    folder = secrets.parent / "init"
+    folder.mkdir()
+    for script in (DEPLOY / "database").iterdir():
+        moved = script.read_text(encoding="utf-8").replace("/run/secrets/", f"{secrets}/")
+        (folder / script.name).write_text(moved, encoding="utf-8")
+    programs = find_programs()
+    environment = {
+        **os.environ,
+        "PATH": f"{programs.folder}:{os.environ['PATH']}",
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(database.server.port),
+        "PGPASSWORD": password_of(database),
+        "POSTGRES_DB": database.name,
+    }
+    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database.name]
+    for script in sorted(folder.iterdir()):
+        command = ["sh"] if script.suffix == ".sh" else [*psql, "-f"]
+        done = subprocess.run(
+            [*command, str(script)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), script
+
+
+def password_of(database: Database) -> str:
+    password = urlsplit(database.url).password
+    assert password is not None
+    return unquote(password)
+
+
+@pytest.fixture
+async def prepared(database: Database, tmp_path: Path) -> AsyncIterator[Database]:
+    """The database as the deployment makes it, with a user and a session of hers."""
+    make_secrets(tmp_path, {})
+    initialise(database, tmp_path / "secrets")
+    await database.run(
+        "INSERT INTO users (name, role) VALUES ('Ada', 'admin')",
+        'INSERT INTO sessions ("userId", expires, "sessionToken") '
+        "SELECT id, now() + interval '1 hour', 'a-token-of-hers' FROM users",
+    )
+    yield database
+    await database.run("DROP OWNED BY gatelodge", "DROP ROLE gatelodge")
+
+
+async def test_sessions_of_its_database_open_the_api(prepared: Database, tmp_path: Path) -> None:
+    async with StubUpstream() as upstream:
+        config = changed(
+            DEPLOY / "gatelodge.yaml",
+            {
+                "/run/secrets/": f"{tmp_path}/secrets/",
+                "@database/app": f"@127.0.0.1:{prepared.server.port}/{prepared.name}",
+                "0.0.0.0:8080": "127.0.0.1:0\nadmin: 127.0.0.1:0\nlog: {format: json}",
+                "http://api:8000": f"http://127.0.0.1:{upstream.port}",
+                "delay: 5s": "delay: 0s",
+            },
+        )
+        async with GatewayProcess(config, tmp_path) as gateway:
+            for token, status in {"a-token-of-hers": 200, "a-token-of-nobody": 401}.items():
+                head = "GET /admin/x HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n"
+                cookie = f"Cookie: authjs.session-token={token}\r\n\r\n"
+                answer = await exchange(gateway.port, (head + cookie).encode())
+                assert answer.status == status
+        [request] = upstream.requests
+        assert request.values("X-User-Name") == ["Ada"]
+        assert request.values("X-User-Roles") == ["admin"]
+
+
+async def test_the_gateways_user_of_the_database_reads_two_tables_and_no_more(
+    prepared: Database, tmp_path: Path
+) -> None:
+    password = (tmp_path / "secrets" / "gatelodge_password").read_text(encoding="ascii")
+    connection = await asyncpg.connect(
+        host="127.0.0.1",
+        port=prepared.server.port,
+        user="gatelodge",
+        password=password,
+        database=prepared.name,
+    )
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM sessions JOIN users ON true") == 1
+        for statement in (
+            "SELECT * FROM accounts",
+            "SELECT * FROM verification_token",
+            "DELETE FROM sessions",
+            "UPDATE users SET role = 'admin'",
+            "CREATE TABLE mine (id int)",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -64,13 +64,15 @@ def pod(image: Image, tmp_path: Path) -> Iterator[Pod]:
 @pytest.fixture
 def mounts(tmp_path: Path) -> dict[str, Path]:
     """What deploy/compose.yaml mounts into its containers, with a name for the API."""
-    hosts, secret = tmp_path / "hosts", tmp_path / "auth_secret"
-    hosts.write_text("127.0.0.1 localhost api\n", encoding="utf-8")
+    hosts, secret, password = (tmp_path / name for name in ("hosts", "secret", "password"))
+    hosts.write_text("127.0.0.1 localhost api database\n", encoding="utf-8")
     secret.write_text(SECRET, encoding="utf-8")
+    password.write_text("not asked for: there is no database here", encoding="utf-8")
     return {
         "/etc/hosts": hosts,
         "/etc/gatelodge/gatelodge.yaml": ROOT / "deploy" / "gatelodge.yaml",
         "/run/secrets/auth_secret": secret,
+        "/run/secrets/gatelodge_password": password,
         "/srv/api.py": ROOT / "deploy" / "api" / "api.py",
     }
 
