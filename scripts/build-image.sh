@@ -49,8 +49,17 @@ revision() { # the commit, and whether the files are really its files
     echo "$commit"
 }
 
-source_of() { # the web address of the repository without a password, if it has one
-    git_says "" remote get-url origin | sed -nE 's#^(https?://)([^/@]*@)?(.+)$#\1\3#; T; s#\.git$##; p'
+source_of() { # the web address of the repository, if it has one, without the password that may be in it
+    local url rest host
+    url=$(git_says "" remote get-url origin)
+    case $url in
+    http://* | https://*) ;;
+    *) return ;;
+    esac
+    rest=${url#*://}
+    host=${rest%%/*}
+    rest=${rest#*/}
+    echo "${url%%://*}://${host##*@}/${rest%.git}"
 }
 
 engine=${ENGINE:-$(find_engine)} || fail \

@@ -37,6 +37,7 @@ install_tools() {
 }
 
 mirror() { # where this machine gets Debian's packages; nothing where it is not Debian, or has no apt
+    # shellcheck disable=SC2016 # a format of apt's
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null | head -n 1
 }
 

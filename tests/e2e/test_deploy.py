@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 import pytest
 
+from proxy import __version__
 from proxy.config.load import Loaded, loads
 from proxy.demo.programs import find_programs
 from tests.support.client import exchange
@@ -100,6 +101,36 @@ def test_a_poor_dockerfile_has_findings() -> None:
 def test_compose_takes_the_file() -> None:
     done = tool("docker-compose", "-f", "deploy/compose.yaml", "config", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("remote", "label"),
+    [
+        ("https://ci:a-password@git.example.com/a@b/c.git", "https://git.example.com/a@b/c"),
+        ("https://git.example.com/gatelodge", "https://git.example.com/gatelodge"),
+        ("ssh://git@git.example.com/gatelodge.git", None),
+        (None, None),
+    ],
+)
+def test_the_label_of_the_source_is_an_address_without_a_password(
+    tmp_path: Path, remote: str | None, label: str | None
+) -> None:
+    """The script tells the engine what it knows; `echo` is one that shows it."""
+    for name in ("scripts/build-image.sh", "proxy/__init__.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    if remote is not None:
+        for words in (["init", "--quiet"], ["remote", "add", "origin", remote]):
+            subprocess.run(["git", *words], cwd=tmp_path, check=True, timeout=60)
+    env = {"PATH": os.environ["PATH"], "ENGINE": "echo"}
+    script = ["bash", str(tmp_path / "scripts" / "build-image.sh"), "--no-cache"]
+    said = subprocess.run(script, env=env, capture_output=True, text=True, timeout=60, check=True)
+    words = said.stdout.split()
+    assert words[-2:] == ["--no-cache", "."]
+    assert f"VERSION={__version__}" in words
+    found = [word for word in words if word.startswith("org.opencontainers.image.source=")]
+    assert found == ([f"org.opencontainers.image.source={label}"] if label else [])
+    assert "a-password" not in said.stdout
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,9 @@ def test_a_session_opens_the_api(pod: Pod, gateway: Container) -> None:
         "roles": ["admin"],
     }
     assert send(pod, "/admin/x", cookie(role="user"))["status"] == 403
+    minted = gateway.exec("gatelodge", "token", "mint", "--sub=u1", "--role=admin", "--header")
+    name, _, value = minted.stdout.strip().partition(": ")
+    assert send(pod, "/admin/x", {name: value})["status"] == 200
     assert SECRET not in gateway.log_text()
 
 
