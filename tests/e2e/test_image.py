@@ -21,7 +21,7 @@ from proxy import __version__
 from tests.support import mint
 from tests.support.fifo import wait_for_reader
 from tests.support.gateway import ROOT
-from tests.support.image import Container, Image, Pod
+from tests.support.image import Container, Image, Pod, Sandbox, base_image
 
 SECRET: Final = "4d8e1c6fb2a05937e6d4c8b1f0a29357c1e8d6b4a2f09375"
 HOME: Final = "opt/gatelodge"
@@ -44,15 +44,20 @@ WAITING: Final = "import signal; print('waiting', flush=True); signal.pause()"
 
 
 @pytest.fixture(scope="module")
-def image(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Image]:
-    built = Image(tmp_path_factory.mktemp("image"))
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    sandbox = Sandbox(tmp_path_factory.mktemp("image"))
+    yield sandbox
+    sandbox.remove()
+
+
+@pytest.fixture(scope="module")
+def image(sandbox: Sandbox, request: pytest.FixtureRequest) -> Image:
+    built = Image(sandbox)
     capture = cast("CaptureManager", request.config.pluginmanager.getplugin("capturemanager"))
     with capture.global_and_fixture_disabled():
-        print("\nimage:", ", ".join(f"{what} {took:.0f} s" for what, took in built.times.items()))
-    yield built
-    built.remove()
+        took = [f"{what} {seconds:.0f} s" for what, seconds in sandbox.times.items()]
+        print("\nimage:", ", ".join(took))
+    return built
 
 
 @pytest.fixture
@@ -119,6 +124,13 @@ def only_in(left: Path, right: Path) -> list[str]:
             if not Path(compared.right, name).is_symlink()
         ]
     return sorted(found)
+
+
+def test_the_stand_in_has_the_python_of_the_base_image(sandbox: Sandbox) -> None:
+    said = sandbox.buildah("run", sandbox.container(base_image()), "--", "python3", "--version")
+    version = re.match(r"Python (\d+\.\d+)\.", said)
+    assert version is not None
+    assert base_image() == f"docker.io/library/python:{version[1]}-slim-trixie"
 
 
 def test_it_says_what_it_is(image: Image) -> None:

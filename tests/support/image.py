@@ -51,12 +51,13 @@ exec chroot "$root" setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-gr
 """
 
 
-class Image:
-    """The image, unpacked. `times` is what each step took, in seconds."""
+class Sandbox:
+    """Where images are built: buildah with a store of its own, which holds the stand-in for the
+    base image. `times` is what each step took, in seconds.
+    """
 
     def __init__(self, store: Path) -> None:
         self.times: dict[str, float] = {}
-        self._store = store
         self._environment = os.environ | {
             "BUILDAH_ISOLATION": "chroot",
             "CONTAINERS_STORAGE_CONF": str(store / "storage.conf"),
@@ -65,27 +66,43 @@ class Image:
             "SOURCE_DATE_EPOCH": "1700000000",
         }
         self._environment |= _way_to_packages(store)
-        self._step("the stand-in for the base image", ["scripts/image-sandbox.sh", str(store)])
-        self._step("the build", ["scripts/build-image.sh", "--pull-never"])
-        self._container = self._buildah("from", "--pull-never", NAME).strip()
-        self.root = Path(self._buildah("mount", self._container).strip())
-        base = self._buildah("from", "--pull-never", base_image()).strip()
-        self.base = Path(self._buildah("mount", base).strip())
-        inspected = json.loads(self._buildah("inspect", "--type=image", NAME))
-        self.config: dict[str, Any] = inspected["Docker"]["config"]
+        self.step("the stand-in for the base image", "scripts/image-sandbox.sh", str(store))
 
-    def _step(self, what: str, command: Sequence[str]) -> None:
+    def step(self, what: str, *command: str) -> None:
+        """Run a script of the project and note what it took."""
         begin = time.monotonic()
         print(_run(command, self._environment))
         self.times[what] = time.monotonic() - begin
 
-    def _buildah(self, *words: str) -> str:
+    def buildah(self, *words: str) -> str:
+        """Return what buildah says."""
         return _run(["buildah", *words], self._environment)
 
+    def container(self, image: str) -> str:
+        """Return the name of a new container of `image`."""
+        return self.buildah("from", "--pull-never", image).strip()
+
+    def root_of(self, container: str) -> Path:
+        """Return where its files are."""
+        return Path(self.buildah("mount", container).strip())
+
     def remove(self) -> None:
-        """Unmount and forget everything."""
-        self._buildah("rm", "--all")
-        self._buildah("rmi", "--all", "--force")
+        """Forget everything."""
+        self.buildah("rm", "--all")
+        self.buildah("rmi", "--all", "--force")
+
+
+class Image:
+    """The image, built from the Dockerfile and unpacked beside its base."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        sandbox.step("the build", "scripts/build-image.sh", "--pull-never")
+        self._container = sandbox.container(NAME)
+        self.root = sandbox.root_of(self._container)
+        self.base = sandbox.root_of(sandbox.container(base_image()))
+        inspected = json.loads(sandbox.buildah("inspect", "--type=image", NAME))
+        self.config: dict[str, Any] = inspected["Docker"]["config"]
 
     @property
     def environment(self) -> list[str]:
@@ -100,7 +117,7 @@ class Image:
 
     def run(self, *words: str) -> str:
         """Run a command in the image, whose root can be written where its rights allow it."""
-        return self._buildah("run", self._container, "--", *words)
+        return self._sandbox.buildah("run", self._container, "--", *words)
 
     @property
     def command(self) -> list[str]:
