@@ -12,7 +12,7 @@ ARGS ?=
 # `make ci` and `make cov` put "coverage run -m" in front of pytest.
 RUNNER ?=
 
-.PHONY: help setup demo test e2e run fmt lint types bench fuzz cov ci fmt-check cov-report clean
+.PHONY: help setup demo test e2e run image fmt lint types bench fuzz cov ci fmt-check cov-report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,12 +25,15 @@ demo: .venv/.installed-demo ## try it: a web app, PostgreSQL, an API and the gat
 test: .venv/.installed-dev ## all tests but those in tests/e2e
 	$(PY) -m $(RUNNER) pytest --ignore=tests/e2e $(ARGS)
 
-e2e: .venv/.installed-dev ## tests with real processes; some need Node 20 and npm, some Chromium
+e2e: .venv/.installed-dev ## tests with real processes; need Node 20 and npm, and root on Debian or Ubuntu
 	scripts/install-chromium.sh
 	$(PY) -m pytest tests/e2e $(ARGS)
 
 run: .venv/.installed-demo ## the gateway, with config.example.yaml; needs AUTH_SECRET
 	$(PY) -m proxy run --config config.example.yaml $(ARGS)
+
+image: ## the container image, with docker, podman or buildah
+	scripts/build-image.sh $(ARGS)
 
 fmt: .venv/.installed-dev ## put the code into shape
 	$(PY) -m ruff check --fix --quiet .

@@ -11,7 +11,7 @@ from proxy import errors
 from proxy.config.load import loads
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")])
 
 
 def codes_of(base: type[errors.ProxyError]) -> set[tuple[str, str]]:

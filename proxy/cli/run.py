@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING, Final
 
 from proxy.cli import configfile
@@ -18,6 +20,7 @@ _DESCRIPTION: Final = (
     "environment; one or the other, never both."
 )
 _ADMIN: Final = "GATELODGE_ADMIN"
+_TERMINATED: Final = 143  # 128 + SIGTERM, as shells have it
 _NOTHING: Final = (
     f"there is no configuration. Either write ./{configfile.DEFAULT} (or name a file with -c FILE "
     f"or {configfile.VARIABLE}), or do without a file: AUTH_SECRET=... gatelodge run "
@@ -58,6 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until told to stop; return the worker's exit code."""
+    # Process 1 of a container is not ended by a TERM that it has no handler for: one which came
+    # before the worker's own would be lost, and KILL would follow (pid_namespaces(7)).
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_TERMINATED))
     config = _configuration(args)
 
     from proxy.worker import serve

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -13,9 +16,18 @@ import proxy.worker
 from proxy.config.model import Config
 from tests.cli.conftest import Gatelodge
 from tests.cli.example import CONFIG, SECRET
+from tests.support.fifo import wait_for_reader
 from tests.support.gateway import GatewayProcess
 
 FLAGS = ["--upstream", "http://127.0.0.1:8000"]
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """Give the test's process its handler back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -157,3 +169,19 @@ async def test_a_real_process_tells_how_it_is_until_it_ends(tmp_path: Path) -> N
         code, said = await healthcheck(admin)
         assert code == 1
         assert said.startswith(f"gatelodge healthcheck: {admin} cannot be asked: ")
+
+
+@pytest.mark.slow
+async def test_a_process_that_starts_ends_by_a_handler_of_its_own(tmp_path: Path) -> None:
+    """As process 1 of a container it would not end by the kernel's (code -15)."""
+    gateway = GatewayProcess(RUNNING, tmp_path)
+    gateway.config_file.unlink()
+    os.mkfifo(gateway.config_file)
+    gateway.spawn()
+    try:
+        writer = await wait_for_reader(gateway.config_file, lambda: gateway.running)
+        code = await gateway.terminate()
+        os.close(writer)
+        assert (code, gateway.log_text()) == (143, "")
+    finally:
+        gateway.kill()
