@@ -20,6 +20,7 @@ from bench.measure import Turn
 
 _WARM_UP: Final = 0.5
 """Seconds before each measurement: new connections, caches and the branch predictor settle."""
+_USERS: Final = 1000
 _NAMES: Final = ("nginx", "envoy", "gatelodge")
 
 
@@ -47,7 +48,7 @@ def _run(options: argparse.Namespace) -> None:
     chosen = {one.name: one for one in _contestants(options)}
     facts = machine.facts() | {name: one.version() for name, one in chosen.items()}
     facts["run"] = (
-        f"hot, {options.rounds} rounds of {options.duration:g} s each, "
+        f"{options.scenario}, {options.rounds} rounds of {options.duration:g} s each, "
         f"{options.connections} connections"
     )
     with ExitStack() as stack:
@@ -70,11 +71,12 @@ def _write(options: argparse.Namespace, text: str) -> None:
 
 def _contestants(options: argparse.Namespace) -> list[Contestant]:
     now = time.time()
-    cookie = (tokens.COOKIE, tokens.authjs(now))
+    users = _USERS if options.scenario == "traced" else 1
+    cookies = tuple((tokens.COOKIE, tokens.authjs(now, user)) for user in range(users))
     makers = {
-        "nginx": lambda: contestants.nginx(cookie, options.nginx),
-        "envoy": lambda: contestants.envoy(tokens.signed(now)),
-        "gatelodge": lambda: contestants.gatelodge(cookie),
+        "nginx": lambda: contestants.nginx(cookies, options.nginx),
+        "envoy": lambda: contestants.envoy(tokens.signed(now, users)),
+        "gatelodge": lambda: contestants.gatelodge(cookies),
     }
     return [makers[name]() for name in options.only]
 
@@ -105,10 +107,10 @@ def _rounds(
 
 
 def _turn(options: argparse.Namespace, number: int, contestant: Contestant, server: Server) -> Turn:
-    request = hot.request(contestant.cookie)
+    requests = hot.requests(options.scenario, contestant.cookies)
     session = server.child.session
     try:
-        with Load(server.port, request, hot.BODY, options.connections) as load:
+        with Load(server.port, requests, hot.BODY, options.connections) as load:
             load.run(_WARM_UP)
             before = measure.usage(session)
             sent = load.run(options.duration)
@@ -140,9 +142,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--scenario",
-        choices=("hot", "database"),
+        choices=("hot", "traced", "fresh", "database"),
         default="hot",
-        help="hot: against nginx and Envoy (default); database: Gatelodge and PostgreSQL",
+        help="against nginx and Envoy: hot (default), the same request again and again; traced, a "
+        "thousand users with a trace for each request; fresh, a target that nobody has seen for "
+        "each request. Against PostgreSQL: database",
     )
     add("--sessions", type=_count, default=10_000, help="database: sessions (default 10000)")
     add("--pool", type=_count, default=10, help="database: connections to it (default 10)")

