@@ -25,7 +25,8 @@ demo: .venv/.installed-demo ## try it: a web app, an API and the gateway between
 test: .venv/.installed-dev ## all tests but those in tests/e2e
 	$(PY) -m $(RUNNER) pytest --ignore=tests/e2e $(ARGS)
 
-e2e: .venv/.installed-dev ## tests with real processes; some need Node 20 and npm
+e2e: .venv/.installed-dev ## tests with real processes; some need Node 20 and npm, some Chromium
+	scripts/install-chromium.sh
 	$(PY) -m pytest tests/e2e $(ARGS)
 
 run: .venv/.installed-demo ## the gateway, with config.example.yaml; needs AUTH_SECRET

@@ -10,8 +10,9 @@ import signal
 import sys
 
 DESCRIPTION = (
-    "Runs a web app that signs in, an API, and the gateway between them, on this machine only. "
-    "Open the address that it prints. Ctrl-C stops everything and leaves nothing behind."
+    "Runs a web app that signs in, a PostgreSQL for its sessions, an API, and the gateway between "
+    "them, on this machine only. Open the address that it prints. Ctrl-C stops everything and "
+    "leaves nothing behind."
 )
 
 
@@ -23,12 +24,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="port of the page on localhost (default: the first free one from 3000 on)",
     )
+    parser.add_argument(
+        "--no-database",
+        action="store_true",
+        help="without PostgreSQL: sessions are JWTs only",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until a signal comes; 1 when the port is taken."""
+    """Run until a signal comes; 1 when the port is taken or PostgreSQL cannot run."""
+    from proxy.demo.programs import PostgresError
+
     try:
-        asyncio.run(_serve(args.port))
+        asyncio.run(_serve(args.port, database=not args.no_database))
+    except PostgresError as error:
+        hint = "Without it, sessions are JWTs only: gatelodge demo --no-database"
+        print(f"{error}\n\n{hint}", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
@@ -40,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(port: int | None) -> None:
+async def _serve(port: int | None, *, database: bool) -> None:
+    from proxy.demo import postgres
     from proxy.demo.stack import running
 
     stop = asyncio.Event()
@@ -52,15 +65,20 @@ async def _serve(port: int | None) -> None:
             loop.remove_signal_handler(name)
         stop.set()
 
-    async with running(port) as addresses:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(name, ask_to_stop)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(name, ask_to_stop)
+    async with contextlib.AsyncExitStack() as stack:
+        server = stack.enter_context(postgres.running()) if database else None
+        url = server.url() if server is not None else None
+        addresses = await stack.enter_async_context(running(port, database_url=url))
         print(f"Open {addresses.web} in a browser.\n")
-        print(f"  web app  {addresses.web}  signs in and makes the session cookie")
-        print(f"  gateway  {addresses.gateway}  Gatelodge; the page calls it across origins")
-        print(f"  API      {addresses.api}  answers with what it received")
-        print(f"  admin    {addresses.admin}  the gateway's health and metrics: /-/help")
+        print(f"  web app   {addresses.web}  signs in and makes the sessions")
+        print(f"  gateway   {addresses.gateway}  Gatelodge; the page calls it across origins")
+        print(f"  API       {addresses.api}  answers with what it received")
+        print(f"  admin     {addresses.admin}  the gateway's health and metrics: /-/help")
+        if server is not None:
+            print(f"  database  127.0.0.1:{server.port}  PostgreSQL, for sessions that are rows")
         print("\nCtrl-C stops everything.", flush=True)
         await stop.wait()
 

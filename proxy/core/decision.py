@@ -17,7 +17,7 @@ from proxy.core import framing, trace
 from proxy.core.cors import is_preflight
 from proxy.core.login import login_redirect
 from proxy.core.target import Host, Target, canonicalise, parse_host
-from proxy.errors import SessionExpired, SessionMissing, SessionStoreDown, Unauthorized
+from proxy.errors import Refusal, SessionExpired, SessionMissing, SessionStoreDown, Unauthorized
 
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
@@ -64,12 +64,19 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
     framing.check(head, rules.limits)
     _identify(x, rules)
     host = parse_host(head.get(b"host"))
-    target = canonicalise(head.target, head.method, host)
     preflight = is_preflight(head)
     method = (
         head.noted[b"access-control-request-method"].decode("latin-1") if preflight else head.method
     )
-    x.route = route = rules.routes.match(host.name, target, method)
+    try:
+        target = canonicalise(head.target, head.method, host)
+        x.route = route = rules.routes.match(host.name, target, method)
+    except Refusal:
+        # The refusal of the request itself is what the page may read, and a browser takes an error
+        # for a preflight that has failed (Fetch, "CORS-preflight fetch", step 7).
+        if preflight and x.cors.enabled:
+            return Reply(204, x.cors.preflight(head))
+        raise
     x.cors = route.cors
     if preflight and route.cors.enabled:
         return Reply(204, route.cors.preflight(head))

@@ -1,4 +1,4 @@
-"""Who can sign in to the demo, and what can be wrong with a session."""
+"""Who can sign in to the demo."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ class Person:
     """Somebody of the demo; invented, so that nothing here is personal data."""
 
     key: str
-    id: str
+    id: int
     name: str
     email: str
-    roles: tuple[str, ...]
+    role: str
 
     def claims(self) -> dict[str, Any]:
-        """Claims by the names of Auth.js, with roles as an app's `jwt` callback adds them."""
-        return {"sub": self.id, "name": self.name, "email": self.email, "roles": list(self.roles)}
+        """Claims by the names of Auth.js, with the role as an app's `jwt` callback adds it."""
+        return {"sub": str(self.id), "name": self.name, "email": self.email, "role": self.role}
+
+    def shown(self) -> dict[str, Any]:
+        """What the page shows of them, for JSON."""
+        return {"id": str(self.id), "name": self.name, "role": self.role}
 
 
 PEOPLE: Final = {
     person.key: person
     for person in (
-        Person("ada", "u-1001", "Ada Lovelace", "ada@example.com", ("admin", "user")),
-        Person("ben", "u-1002", "Ben Okafor", "ben@example.com", ("user",)),
+        Person("ada", 1001, "Ada Lovelace", "ada@example.com", "admin"),
+        Person("ben", 1002, "Ben Okafor", "ben@example.com", "user"),
         # Not ASCII, so that the page shows how such a name travels in a header.
-        Person("zoe", "u-1003", "Zoë Ångström", "zoe@example.com", ("user",)),
+        Person("zoe", 1003, "Zoë Ångström", "zoe@example.com", "user"),
     )
 }

@@ -18,34 +18,20 @@ from aiohttp import web
 from proxy.config.load import loads
 from proxy.demo.echo import EchoApi
 from proxy.demo.ports import bind_first_free, bind_loopback
-from proxy.demo.sessions import COOKIE, DemoSessions
-from proxy.demo.webapp import WebApp
+from proxy.demo.rows import session_rows
+from proxy.demo.sessions import COOKIE, JwtSessions
+from proxy.demo.webapp import Setting, WebApp
 from proxy.worker import Worker
 
-# The cookie is named, since other apps under development leave their cookies on localhost, too.
-GATEWAY_CONFIG: Final = f"""\
-listen: 127.0.0.1:0
-admin: 127.0.0.1:0
+REMEMBERED: Final = 2
+"""Seconds for which the gateway goes by a row that it has read. It is short here, so that a session
+whose row was deleted is refused while somebody watches."""
 
-sessions:
-  web:
-    kind: authjs
-    secret: ${{AUTH_SECRET}}
-    cookie: {COOKIE}
-
-cors:
-  origins: ["${{WEB_ORIGIN}}"]
-
-upstreams:
-  api:
-    endpoints: ["${{API_ENDPOINT}}"]
-
-routes:
-  - {{path: /public/**, upstream: api, auth: public}}
-  - {{path: /api/admin/**, upstream: api, require: {{roles: [admin]}}}}
-  - {{path: /api/**, upstream: api}}
-
-log: {{format: text}}
+_DATABASE: Final = f"""\
+    database:
+      url: ${{DATABASE_URL}}
+      columns: [role]
+    cache: {{ttl: {REMEMBERED}s}}
 """
 
 _SHUTDOWN: Final = 0.5
@@ -62,12 +48,44 @@ class Addresses:
     admin: str
 
 
+def gateway_config(*, database: bool) -> str:
+    """Return the configuration of the demo's gateway, as YAML with variables."""
+    # The cookie is named, since other apps under development leave their cookies on localhost, too.
+    return f"""\
+listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+
+sessions:
+  web:
+    kind: authjs
+    secret: ${{AUTH_SECRET}}
+    cookie: {COOKIE}
+{_DATABASE if database else ""}
+cors:
+  origins: ["${{WEB_ORIGIN}}"]
+
+upstreams:
+  api:
+    endpoints: ["${{API_ENDPOINT}}"]
+
+routes:
+  - {{path: /public/**, upstream: api, auth: public}}
+  - {{path: /api/admin/**, upstream: api, require: {{roles: [admin]}}}}
+  - {{path: /api/**, upstream: api}}
+
+log: {{format: text}}
+"""
+
+
 @asynccontextmanager
-async def running(port: int | None = None, *, pace: float = 1.0) -> AsyncIterator[Addresses]:
+async def running(
+    port: int | None = None, *, pace: float = 1.0, database_url: str | None = None
+) -> AsyncIterator[Addresses]:
     """Run the demo for as long as the context lasts; its page is on `port` of localhost.
 
     Without a port it is the first free one from 3000 on. `pace` is the time between two events of
-    the API's stream, in seconds. Raises OSError when the port is taken.
+    the API's stream, in seconds. The database must be empty; without one there are JWTs only.
+    Raises OSError when the port is taken.
     """
     async with AsyncExitStack() as stack:
         # Bound first, since the gateway's configuration names the page's origin; served last.
@@ -75,20 +93,23 @@ async def running(port: int | None = None, *, pace: float = 1.0) -> AsyncIterato
         for bound in page_sockets:
             stack.enter_context(bound)
         origin = f"http://localhost:{_port(page_sockets)}"
-        secret = secrets.token_urlsafe(32)
+        jwts, rows = JwtSessions(secret := secrets.token_urlsafe(32), time.time), None
+        environment = {"AUTH_SECRET": secret, "WEB_ORIGIN": origin}
+        if database_url is not None:
+            rows = await stack.enter_async_context(session_rows(database_url))
+            environment["DATABASE_URL"] = database_url
 
         api_sockets = bind_loopback(0)
         await _serve(stack, EchoApi(pace).application(), api_sockets)
-        api = f"http://127.0.0.1:{_port(api_sockets)}"
+        environment["API_ENDPOINT"] = api = f"http://127.0.0.1:{_port(api_sockets)}"
 
-        environment = {"AUTH_SECRET": secret, "WEB_ORIGIN": origin, "API_ENDPOINT": api}
-        worker = Worker(loads(GATEWAY_CONFIG, "demo.yaml", environment).config)
+        config = gateway_config(database=rows is not None)
+        worker = Worker(loads(config, "demo.yaml", environment).config)
         await worker.start()
         stack.push_async_callback(worker.stop)
         gateway = f"http://localhost:{worker.addresses['main'].rpartition(':')[2]}"
 
-        sessions = DemoSessions(secret, time.time)
-        page = WebApp(sessions, origin, gateway, GATEWAY_CONFIG)
+        page = WebApp(Setting(origin, gateway, config, REMEMBERED), jwts, rows)
         await _serve(stack, page.application(), page_sockets)
         yield Addresses(origin, gateway, api, f"http://{worker.addresses['admin']}")
 

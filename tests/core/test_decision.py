@@ -154,8 +154,8 @@ REFUSED_PREFLIGHTS = {
     "null": ("/x", asking("PUT", ("Origin", "null")), errors.OriginRefused),
     "method that CORS does not grant": ("/x", asking("PATCH"), errors.OriginRefused),
     "method that is none": ("/x", asking("\xff"), errors.OriginRefused),
-    "method that no route offers": ("/split", asking("DELETE"), errors.MethodRefused),
-    "no route": ("/x", asking("PUT"), None),
+    "foreign origin, and no route": ("/split", asking("DELETE", EVIL), errors.OriginRefused),
+    "method that neither CORS nor a route has": ("/split", asking("FOO"), errors.OriginRefused),
     "two origins": ("/x", [*asking("PUT"), ORIGIN], errors.BadRequest),
     "two methods": ("/x", [*asking("PUT"), *asking("PUT")[1:]], errors.BadRequest),
     "bad headers": (
@@ -170,19 +170,44 @@ REFUSED_PREFLIGHTS = {
     ("target", "fields", "error"), REFUSED_PREFLIGHTS.values(), ids=REFUSED_PREFLIGHTS
 )
 def test_a_refused_preflight(
-    target: str, fields: list[Field], error: type[errors.ProxyError] | None
+    target: str, fields: list[Field], error: type[errors.ProxyError]
 ) -> None:
-    if error is None:
-        rules = rules_of("""
-cors: {origins: [https://app.example.test]}
-upstreams: {api: {endpoints: [http://127.0.0.1:8000]}}
-routes: [{path: /only, upstream: api, auth: public}]
-""")
-        assert isinstance(
-            judge(rules, head(*fields, target=target, method="OPTIONS"))[1], errors.NoRoute
-        )
-        return
     assert refused(target, *fields, method="OPTIONS") is error
+
+
+LOST = {
+    "no route": ("/lost", errors.NoRoute),
+    "method that no route offers": ("/only", errors.MethodRefused),
+    "path that has two meanings": ("/a/B", errors.AmbiguousPath),
+    "path that is none": ("/a%", errors.BadTarget),
+}
+
+
+def lost(cors: str, target: str, *fields: Field, method: str = "OPTIONS") -> Outcome:
+    rules = rules_of(f"""
+{cors}
+upstreams: {{api: {{endpoints: [http://127.0.0.1:8000]}}}}
+routes:
+  - {{path: /only, methods: [GET], upstream: api, auth: public, cors: off}}
+  - {{path: /a/**, upstream: api, auth: public}}
+  - {{path: /a/b, upstream: api, auth: public, csrf: {{check_origin: false}}}}
+""")
+    return judge(rules, head(*fields, target=target, method=method))[1]
+
+
+@pytest.mark.parametrize(("target", "error"), LOST.values(), ids=LOST)
+def test_a_preflight_for_what_gets_an_error_is_granted_so_that_the_error_can_be_read(
+    target: str, error: type[errors.ProxyError]
+) -> None:
+    cors = "cors: {origins: [https://app.example.test]}"
+    reply = lost(cors, target, *asking("PUT"))
+    assert isinstance(reply, Reply)
+    assert reply.status == 204
+    lines = lines_of(STATUS_LINES[204] + reply.lines + b"\r\n")[1]
+    assert values(lines, "Access-Control-Allow-Origin") == [APP]
+    assert isinstance(lost(cors, target, ORIGIN, method="PUT"), error)
+    assert isinstance(lost(cors, target, *asking("PUT", EVIL)), errors.OriginRefused)
+    assert isinstance(lost("", target, *asking("PUT")), error)
 
 
 @pytest.mark.parametrize("value", ["user", "bad", "down"])

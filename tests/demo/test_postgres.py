@@ -34,12 +34,6 @@ with running() as server:
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres.running() as made:
-        yield made
-
-
 async def ask(server: Postgres, question: str, database: str = "postgres") -> object:
     connection = await asyncpg.connect(server.url(database))
     try:

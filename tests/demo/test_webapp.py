@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from http.cookies import SimpleCookie
+from collections.abc import AsyncIterator
+from http.cookies import Morsel, SimpleCookie
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from proxy.demo.people import PEOPLE
-from proxy.demo.sessions import COOKIE, LIFETIME, DemoSessions
-from proxy.demo.webapp import WebApp
+from proxy.demo.rows import SessionRows, session_rows
+from proxy.demo.sessions import COOKIE, LIFETIME, JwtSessions
+from proxy.demo.webapp import Setting, WebApp
 
 Client = TestClient[web.Request, web.Application]
 
@@ -21,14 +23,30 @@ GATEWAY = "http://localhost:8080"
 OWN = {"Host": "localhost:3000", "Origin": ORIGIN}
 
 
-@pytest.fixture
-def sessions() -> DemoSessions:
-    return DemoSessions("correct-horse-battery-staple-0001", lambda: 1_800_000_000.0)
+SETTING = Setting(ORIGIN, GATEWAY, "listen: x\n", 2)
 
 
 @pytest.fixture
-async def app(aiohttp_client: AiohttpClient, sessions: DemoSessions) -> Client:
-    return await aiohttp_client(WebApp(sessions, ORIGIN, GATEWAY, "listen: x\n").application())
+def jwts() -> JwtSessions:
+    return JwtSessions("correct-horse-battery-staple-0001", lambda: 1_800_000_000.0)
+
+
+@pytest.fixture
+async def app(aiohttp_client: AiohttpClient, jwts: JwtSessions) -> Client:
+    """Without a database."""
+    return await aiohttp_client(WebApp(SETTING, jwts).application())
+
+
+@pytest.fixture
+async def rows(database_url: str) -> AsyncIterator[SessionRows]:
+    async with session_rows(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def both(aiohttp_client: AiohttpClient, jwts: JwtSessions, rows: SessionRows) -> Client:
+    """With a database, so with both kinds of sessions."""
+    return await aiohttp_client(WebApp(SETTING, jwts, rows).application())
 
 
 @pytest.mark.parametrize(
@@ -36,6 +54,8 @@ async def app(aiohttp_client: AiohttpClient, sessions: DemoSessions) -> Client:
     [
         ("/", "text/html"),
         ("/app.js", "text/javascript"),
+        ("/calls.js", "text/javascript"),
+        ("/elements.js", "text/javascript"),
         ("/scenarios.js", "text/javascript"),
         ("/style.css", "text/css"),
         ("/icon.svg", "image/svg+xml"),
@@ -52,11 +72,15 @@ async def test_the_page_needs_nothing_but_its_parts(app: Client) -> None:
     """Whatever it refers to is served here, so it works without a network."""
     async with app.get("/", headers=OWN) as answer:
         text = await answer.text()
-    referred = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert referred
-    for path in referred:
+    referred = set(re.findall(r'(?:src|href)="([^"]*)"', text))
+    seen = set[str]()
+    while referred > seen:
+        path = (referred - seen).pop()
+        seen.add(path)
         async with app.get(path, headers=OWN) as answer:
             assert answer.status == 200
+            referred |= set(re.findall(r'from "([^"]*)"', await answer.text()))
+    assert seen >= {"/style.css", "/app.js", "/scenarios.js", "/calls.js"}
 
 
 async def test_the_page_holds_no_inline_code_or_style(app: Client) -> None:
@@ -89,19 +113,33 @@ async def test_the_page_learns_what_is_running(app: Client) -> None:
         about = await answer.json()
     assert about["gateway"] == GATEWAY
     assert about["config"] == "listen: x\n"
+    assert about["remembered"] == 2
+    assert about["kinds"] == {"jwt": ["expired", "tampered", "foreign"]}
     assert [person["key"] for person in about["people"]] == ["ada", "ben", "zoe"]
 
 
-async def test_signing_in_sets_a_session_cookie_as_auth_js_does(
-    app: Client, sessions: DemoSessions
-) -> None:
-    wish = {"person": "zoe", "flaw": "none"}
+async def sign_in(app: Client, person: str, kind: str, flaw: str = "none") -> Morsel[str]:
+    wish = {"person": person, "kind": kind, "flaw": flaw}
     async with app.post("/api/auth/demo-signin", json=wish, headers=OWN) as answer:
         assert answer.status == 200
-        session = await answer.json()
-        cookie = SimpleCookie(answer.headers["Set-Cookie"])[COOKIE]
-    assert session["user"]["name"] == "Zoë Ångström"
-    assert sessions.describe(cookie.value) == session
+        assert (await answer.json())["kind"] == kind
+        return SimpleCookie(answer.headers["Set-Cookie"])[COOKIE]
+
+
+async def session_of(app: Client, cookie: str) -> dict[str, Any]:
+    carried = {**OWN, "Cookie": f"{COOKIE}={cookie}"}
+    async with app.get("/api/auth/session", headers=carried) as answer:
+        assert answer.status == 200
+        return cast(dict[str, Any], await answer.json())
+
+
+ZOE = {"id": "1003", "name": "Zoë Ångström", "role": "user"}
+
+
+@pytest.mark.parametrize("kind", ["jwt", "database"])
+async def test_signing_in_sets_a_session_cookie_as_auth_js_does(both: Client, kind: str) -> None:
+    cookie = await sign_in(both, "zoe", kind)
+    assert await session_of(both, cookie.value) == {"kind": kind, "user": ZOE, "code": None}
     assert cookie["httponly"]
     assert cookie["samesite"] == "Lax"
     assert cookie["path"] == "/"
@@ -109,37 +147,74 @@ async def test_signing_in_sets_a_session_cookie_as_auth_js_does(
     assert not cookie["domain"]
 
 
-async def test_a_session_with_a_flaw_is_set_as_well(app: Client) -> None:
-    wish = {"person": "ada", "flaw": "expired"}
-    async with app.post("/api/auth/demo-signin", json=wish, headers=OWN) as answer:
-        assert await answer.json() == {"user": None, "code": "session_expired"}
-        assert COOKIE in answer.headers["Set-Cookie"]
+@pytest.mark.parametrize(
+    ("kind", "flaw", "code"),
+    [
+        ("jwt", "expired", "session_expired"),
+        ("jwt", "tampered", "session_invalid"),
+        ("jwt", "foreign", "session_invalid"),
+        ("database", "expired", "session_expired"),
+        ("database", "tampered", "session_invalid"),
+    ],
+)
+async def test_a_session_with_a_flaw_is_set_as_well(
+    both: Client, kind: str, flaw: str, code: str
+) -> None:
+    cookie = await sign_in(both, "ada", kind, flaw)
+    assert await session_of(both, cookie.value) == {"kind": kind, "user": None, "code": code}
 
 
-async def test_the_session_can_be_asked_for_and_ended(app: Client, sessions: DemoSessions) -> None:
+async def test_without_a_cookie_nobody_is_signed_in(app: Client) -> None:
     async with app.get("/api/auth/session", headers=OWN) as answer:
-        assert await answer.json() == {"user": None, "code": None}
-    carried = {**OWN, "Cookie": f"{COOKIE}={sessions.token(PEOPLE['ben'])}"}
-    async with app.get("/api/auth/session", headers=carried) as answer:
-        assert (await answer.json())["user"]["id"] == "u-1002"
-    async with app.post("/api/auth/signout", headers=carried) as answer:
-        assert await answer.json() == {"user": None, "code": None}
+        assert await answer.json() == {"kind": None, "user": None, "code": None}
+
+
+@pytest.mark.parametrize("kind", ["jwt", "database"])
+async def test_signing_out_removes_the_cookie(both: Client, kind: str) -> None:
+    token = (await sign_in(both, "ben", kind)).value
+    carried = {**OWN, "Cookie": f"{COOKIE}={token}"}
+    async with both.post("/api/auth/signout", headers=carried) as answer:
+        assert await answer.json() == {"kind": None, "user": None, "code": None}
         cookie = SimpleCookie(answer.headers["Set-Cookie"])[COOKIE]
     assert (cookie.value, cookie["max-age"], cookie["path"]) == ("", "0", "/")
+    # Whoever has a copy of a JWT has the session; of a row they have a key to nothing.
+    assert ((await session_of(both, token))["user"] is None) == (kind == "database")
+
+
+async def test_signing_out_without_a_session_is_no_fault(both: Client) -> None:
+    async with both.post("/api/auth/signout", headers=OWN) as answer:
+        assert answer.status == 200
+
+
+async def test_a_row_can_be_ended_and_its_cookie_stays(both: Client) -> None:
+    token = (await sign_in(both, "ben", "database")).value
+    ended = {"kind": "database", "user": None, "code": "session_invalid"}
+    carried = {**OWN, "Cookie": f"{COOKIE}={token}"}
+    async with both.post("/api/auth/demo-end", headers=carried) as answer:
+        assert (answer.status, await answer.json()) == (200, ended)
+        assert "Set-Cookie" not in answer.headers
+    assert await session_of(both, token) == ended
+
+
+async def test_what_is_no_row_cannot_be_ended(both: Client) -> None:
+    token = (await sign_in(both, "ben", "jwt")).value
+    for cookie in (f"{COOKIE}={token}", f"{COOKIE}=no-such-key", "other=1"):
+        async with both.post("/api/auth/demo-end", headers={**OWN, "Cookie": cookie}) as answer:
+            assert answer.status == 409
+    assert (await session_of(both, token))["code"] is None
 
 
 @pytest.mark.parametrize(
     "value",
     ["x", "a.b.c", "a.b.c.d.e", "....", "%ff", '"quoted"', "\xff\xfe", "\u0663", "x" * 5000],
 )
-async def test_a_cookie_that_is_no_session_is_no_fault(app: Client, value: str) -> None:
-    carried = {**OWN, "Cookie": f"{COOKIE}={value}"}
-    async with app.get("/api/auth/session", headers=carried) as answer:
-        assert answer.status == 200
-        assert (await answer.json())["user"] is None
+async def test_a_cookie_that_is_no_session_is_no_fault(both: Client, value: str) -> None:
+    assert (await session_of(both, value))["user"] is None
 
 
-@pytest.mark.parametrize("path", ["/api/auth/demo-signin", "/api/auth/signout"])
+@pytest.mark.parametrize(
+    "path", ["/api/auth/demo-signin", "/api/auth/signout", "/api/auth/demo-end"]
+)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -161,7 +236,8 @@ async def test_another_site_can_sign_nobody_in_or_out(
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"{", b"\xff", b"{}", b'{"person": 1}', b'{"person": "eve"}',
-     b'{"person": "ada", "flaw": "other"}'],
+     b'{"person": "ada", "flaw": "other"}', b'{"person": "ada", "kind": "database"}',
+     b'{"person": "ada", "kind": "other"}'],
 )  # fmt: skip
 async def test_a_wish_that_makes_no_sense_is_refused(app: Client, body: bytes) -> None:
     async with app.post("/api/auth/demo-signin", data=body, headers=OWN) as answer:

@@ -1,18 +1,8 @@
 // The page of the demo. Whatever comes from a server is shown as text, never as markup.
 
-import { flaws, scenarios } from "/scenarios.js";
-
-const $ = (id) => document.getElementById(id);
-
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "onclick") made.addEventListener("click", value);
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
+import { callStream, callWebSocket, endAndWatch, fetchFrom, showAnswer } from "/calls.js";
+import { $, element, requestText } from "/elements.js";
+import { flaws, kinds, scenarios } from "/scenarios.js";
 
 const about = await (await fetch("/demo.json")).json();
 
@@ -23,71 +13,69 @@ function keyOf(session) {
   return session.user ? about.people.find(({ id }) => id === session.user.id)?.key : "out";
 }
 
+function sessionText(session) {
+  if (session.user) return `Signed in as ${session.user.name}, role ${session.user.role}.`;
+  if (session.code) return `Not signed in: the session is not good (${session.code}).`;
+  return "Not signed in.";
+}
+
 function showSession(session, pressed = keyOf(session)) {
-  const who = $("who");
-  who.classList.toggle("bad", session.code !== null);
-  if (session.user) {
-    who.textContent = `Signed in as ${session.user.name}, roles: ${session.user.roles.join(", ")}. The cookie ${about.cookie} holds the session; scripts cannot read it.`;
-  } else if (session.code) {
-    who.textContent = `The cookie ${about.cookie} holds a session that is not good (${session.code}).`;
-  } else {
-    who.textContent = "Not signed in.";
-  }
+  const kind = kinds[session.kind];
+  $("who").classList.toggle("bad", session.code !== null);
+  $("who-text").textContent = sessionText(session);
+  $("who-cookie").textContent = kind ? `The cookie ${about.cookie} ${kind.cookie}` : "";
+  $("end-part").hidden = session.user === null;
+  $("end-text").textContent = kind?.end ?? "";
+  $("end").hidden = session.kind !== "database";
   for (const button of document.querySelectorAll("[data-session]")) {
     button.setAttribute("aria-pressed", String(button.dataset.session === pressed));
   }
 }
 
-async function post(path, body) {
+async function post(path, body = {}) {
   const response = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
+  if (!response.ok) throw new Error(await response.text());
   return response.json();
 }
 
-async function signIn(person, flaw) {
-  const session = await post("/api/auth/demo-signin", { person, flaw });
-  showSession(session, flaw === "none" ? keyOf(session) : flaw);
+function chosenKind() {
+  return document.querySelector("input[name=kind]:checked").value;
 }
 
-async function signOut() {
-  showSession(await post("/api/auth/signout", {}));
+async function signing(work) {
+  try {
+    await work();
+  } catch (error) {
+    $("who").classList.add("bad");
+    $("who-text").textContent = `${error.message}. Is the demo still running?`;
+  }
+}
+
+function signIn(person, flaw) {
+  return signing(async () => {
+    const session = await post("/api/auth/demo-signin", { person, flaw, kind: chosenKind() });
+    showSession(session, flaw === "none" ? keyOf(session) : flaw);
+  });
+}
+
+function signOut() {
+  return signing(async () => showSession(await post("/api/auth/signout")));
 }
 
 // --- the calls: another origin
 
-const FROM_GATEWAY = "From the gateway; the API was not asked. The page may read it, since the answer carries CORS headers.";
+let current = null; // the outcome that is shown; a call that shows another one has been overtaken
 
-function statusBadge(status, text) {
-  const kind = status >= 200 && status < 300 || status === 101 ? "status" : "status bad";
-  return element("span", { class: kind }, `${status} ${text}`.trim());
-}
-
-function headerTable(headers) {
-  const rows = headers.map(([name, value]) => {
-    const ours = name.toLowerCase().startsWith("x-user-") ? { class: "ours" } : {};
-    return element("tr", ours, element("th", { scope: "row" }, name), element("td", {}, value));
-  });
-  return element("table", {}, element("tbody", {}, ...rows));
-}
-
-function requestText(scenario) {
-  const init = scenario.init ?? {};
-  const lines = [`${init.method ?? "GET"} ${scenario.path}`, `Origin: ${location.origin}`];
-  for (const [name, value] of Object.entries(init.headers ?? {})) lines.push(`${name}: ${value}`);
-  lines.push(init.credentials === "omit" ? "(no cookie)" : "(the browser adds the cookie, if there is one)");
-  if (init.body) lines.push("", init.body);
-  return lines.join("\n");
-}
-
-function outcomeOf(scenario) {
-  const answer = element("div");
+function outcomeOf(shows, sent) {
+  const answer = (current = element("div"));
   $("outcome").replaceChildren(
-    element("p", {}, scenario.shows),
+    element("p", {}, shows),
     element("h3", {}, "Sent by this page"),
-    element("pre", {}, requestText(scenario)),
+    element("pre", {}, sent),
     element("h3", {}, "Answer"),
     answer,
   );
@@ -95,66 +83,33 @@ function outcomeOf(scenario) {
   return answer;
 }
 
-async function showAnswer(answer, response) {
-  answer.append(statusBadge(response.status, response.statusText));
-  const text = await response.text();
-  let body = null;
-  try { body = JSON.parse(text); } catch { /* shown as it is */ }
-  if (body === null || !Array.isArray(body.headers)) {
-    if (!response.ok) answer.append(element("p", {}, FROM_GATEWAY));
-    answer.append(element("pre", {}, body === null ? text : JSON.stringify(body, null, 2)));
-    return;
-  }
-  const user = body.user ? JSON.stringify(body.user, null, 2) : "nobody (no X-User-Id arrived)";
-  answer.append(
-    element("h3", {}, "The user, as the API knows it"),
-    element("pre", {}, user),
-    element("h3", {}, "What the API received"),
-    element("pre", {}, `${body.method} ${body.target}`),
-    headerTable(body.headers),
-  );
-  if (body.body) answer.append(element("pre", {}, body.body));
-}
-
-async function callStream(answer, response) {
-  if (!response.ok) return showAnswer(answer, response);
-  const started = performance.now();
-  const lines = element("pre");
-  answer.append(statusBadge(response.status, response.statusText), lines);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
-    const after = ((performance.now() - started) / 1000).toFixed(1);
-    lines.append(`after ${after} s  ${value.trim()}\n`);
-  }
-  lines.append("(end of the stream)");
-}
-
-function callWebSocket(answer, scenario) {
-  const lines = element("pre");
-  const socket = new WebSocket(about.gateway.replace("http", "ws") + scenario.path);
-  let greeted = false;
-  answer.append(lines);
-  socket.addEventListener("open", () => answer.prepend(statusBadge(101, "Switching Protocols")));
-  socket.addEventListener("message", (event) => {
-    lines.append(`received  ${event.data}\n`);
-    if (greeted) return socket.close(1000);
-    greeted = true;
-    lines.append("sent      hello\n");
-    socket.send("hello");
-  });
-  socket.addEventListener("close", (event) => lines.append(`closed    code ${event.code}${
-    event.code === 1006 ? " (refused; the terminal of the demo says why)" : ""}\n`));
-}
-
-async function run(scenario) {
-  const answer = outcomeOf(scenario);
-  if (scenario.send === "websocket") return callWebSocket(answer, scenario);
+async function attempt(answer, work) {
   try {
-    const response = await fetch(about.gateway + scenario.path, { credentials: "include", ...scenario.init });
-    await (scenario.send === "stream" ? callStream : showAnswer)(answer, response);
+    await work();
   } catch (error) {
     answer.append(element("pre", {}, `${error}\nThe browser tells no more. Is the demo still running?`));
   }
+}
+
+function run(scenario) {
+  const answer = outcomeOf(scenario.shows, requestText(scenario));
+  if (scenario.send === "websocket") return callWebSocket(answer, about.gateway, scenario.path);
+  return attempt(answer, async () => {
+    const response = await fetchFrom(about.gateway, scenario);
+    await (scenario.send === "stream" ? callStream : showAnswer)(answer, response);
+  });
+}
+
+function endSession() {
+  const shows = `Gatelodge goes by a row that it has read for ${about.remembered} s (cache.ttl in the configuration below; 10 s unless it says otherwise). `
+    + "So the first 401 may come that much later than the end of the session, and no later.";
+  const answer = outcomeOf(shows, "GET /api/me, again and again, with the cookie of the session");
+  $("result").focus(); // the button that had it goes with the session
+  return attempt(answer, () => endAndWatch(answer, about.gateway, {
+    end: async () => showSession(await post("/api/auth/demo-end"), ""),
+    patience: about.remembered + 5,
+    isShown: () => current === answer,
+  }));
 }
 
 // --- the page
@@ -163,17 +118,38 @@ function sessionButton(key, label, onclick) {
   return element("button", { type: "button", "data-session": key, "aria-pressed": "false", onclick }, label);
 }
 
+function showFlaws() {
+  const kind = chosenKind();
+  $("flaws").replaceChildren(...about.kinds[kind].map((flaw) =>
+    sessionButton(flaw, flaws[flaw][kind], () => signIn("ada", flaw))));
+}
+
+function kindChoice(kind, position) {
+  const input = element("input", { type: "radio", name: "kind", value: kind, id: `kind-${kind}` });
+  input.checked = position === 0;
+  input.addEventListener("change", showFlaws);
+  return element("label", { for: `kind-${kind}` }, input, ` ${kinds[kind].label} `,
+    element("code", {}, kinds[kind].strategy));
+}
+
 $("origin").textContent = location.origin;
 $("gateway").textContent = about.gateway;
 $("config").textContent = about.config;
+$("kinds").append(...Object.keys(about.kinds).map(kindChoice));
+if (!about.kinds.database) {
+  $("kinds").append(element("p", {}, "The demo was started without a database, so there are no sessions in rows."));
+}
 $("people").append(
-  ...about.people.map(({ key, name, roles }) =>
-    sessionButton(key, `${name} (${roles.join(", ")})`, () => signIn(key, "none"))),
+  ...about.people.map(({ key, name, role }) =>
+    sessionButton(key, `${name} (${role})`, () => signIn(key, "none"))),
   sessionButton("out", "sign out", signOut),
 );
-$("flaws").append(...flaws.map(({ flaw, label }) => sessionButton(flaw, label, () => signIn("ada", flaw))));
+$("end").addEventListener("click", endSession);
 $("scenarios").append(...scenarios.map((scenario) =>
   element("li", {},
     element("button", { type: "button", onclick: () => run(scenario) }, scenario.label),
     element("p", {}, scenario.shows))));
-showSession(await (await fetch("/api/auth/session")).json());
+const session = await (await fetch("/api/auth/session")).json();
+if (session.kind) $(`kind-${session.kind}`).checked = true;
+showFlaws();
+showSession(session);

@@ -5,7 +5,7 @@ export const scenarios = [
   {
     label: "GET /api/me",
     path: "/api/me",
-    shows: "The session cookie goes in, X-User-* comes out. The API sees no cookie of the session.",
+    shows: "The session cookie goes in, X-User-* comes out, the same for a JWT and for a row. The API sees no cookie of the session.",
   },
   {
     label: "POST /api/notes, as JSON",
@@ -30,8 +30,8 @@ export const scenarios = [
   {
     label: "GET /api/me with a forged X-User-Id",
     path: "/api/me",
-    init: { headers: { "X-User-Id": "u-1", "X-User-Roles": "admin" } },
-    shows: "The page sends X-User-Id: u-1 and X-User-Roles: admin itself. They do not arrive: the API gets the user of the session, or the request gets a 401.",
+    init: { headers: { "X-User-Id": "1", "X-User-Roles": "admin" } },
+    shows: "The page sends X-User-Id: 1 and X-User-Roles: admin itself. They do not arrive: the API gets the user of the session, or the request gets a 401.",
   },
   {
     label: "GET /api/me without the cookie",
@@ -58,8 +58,25 @@ export const scenarios = [
   },
 ];
 
-export const flaws = [
-  { flaw: "expired", label: "expired session of Ada" },
-  { flaw: "tampered", label: "tampered session of Ada" },
-  { flaw: "foreign", label: "session made with another secret" },
-];
+// What can be wrong with a session, by its kind.
+export const flaws = {
+  expired: { jwt: "expired JWT of Ada", database: "expired row of Ada" },
+  tampered: { jwt: "tampered JWT of Ada", database: "tampered key of Ada's row" },
+  foreign: { jwt: "JWT made with another secret" },
+};
+
+// The two kinds of session, as the page tells of them.
+export const kinds = {
+  jwt: {
+    label: "an encrypted JWT in the cookie",
+    strategy: 'strategy: "jwt"',
+    cookie: "holds the session itself, encrypted; scripts cannot read it.",
+    end: "A JWT is good until it expires: signing out only removes this browser's cookie, and who has a copy is still signed in. That is what rows are for.",
+  },
+  database: {
+    label: "a row in PostgreSQL",
+    strategy: 'strategy: "database"',
+    cookie: "holds the key of a row in the table sessions; scripts cannot read it.",
+    end: "Deleting the row ends the session for everybody who has its key, this browser's cookie included.",
+  },
+};
