@@ -83,9 +83,10 @@ async def make_tables(database: Database) -> str:
 
 def stored(name: str, url: str, ttl: str) -> str:
     """Return the configuration of a session in the database that is believed for `ttl`."""
+    patience = "{connect: 60s, acquire: 60s, query: 60s}"
     return (
         f"{name}: {{kind: authjs, secret: {SECRET}, cache: {{ttl: {ttl}}}, "
-        f'database: {{url: "{url}", columns: [role]}}}}'
+        f'database: {{url: "{url}", columns: [role], timeouts: {patience}}}}}'
     )
 
 

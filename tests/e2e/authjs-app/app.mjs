@@ -43,7 +43,6 @@ function openid({ client }) {
     clientId: client.id,
     clientSecret: client.secret,
     authorization: { params: { scope: "openid profile email" } },
-    style: { logo: "" }, // otherwise the button shows an image from authjs.dev
   };
 }
 
