@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench import contestants, hot, machine, measure, report, tokens
+from bench import contestants, database, hot, machine, measure, report, tokens
 from bench.contestants import Contestant, Server
 from bench.errors import BenchError
 from bench.load import Load
@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.scenario == "database":
+        with tempfile.TemporaryDirectory(prefix="gatelodge-bench-") as name:
+            _write(options, database.main(options, Path(name)))
+        return
     chosen = {one.name: one for one in _contestants(options)}
     facts = machine.facts() | {name: one.version() for name, one in chosen.items()}
     facts["run"] = (
@@ -53,11 +57,15 @@ def _run(options: argparse.Namespace) -> None:
     table = report.rows(turns)
     jobs = {name: one.job for name, one in chosen.items()}
     text = report.markdown(table, jobs, facts)
+    _write(options, text)
+    if options.json:
+        options.json.write_text(report.as_json(turns, table, facts))
+
+
+def _write(options: argparse.Namespace, text: str) -> None:
     print(text, end="")
     if options.markdown:
         options.markdown.write_text(text)
-    if options.json:
-        options.json.write_text(report.as_json(turns, table, facts))
 
 
 def _contestants(options: argparse.Namespace) -> list[Contestant]:
@@ -130,6 +138,14 @@ def _note(turn: Turn, rounds: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
+    add(
+        "--scenario",
+        choices=("hot", "database"),
+        default="hot",
+        help="hot: against nginx and Envoy (default); database: Gatelodge and PostgreSQL",
+    )
+    add("--sessions", type=_count, default=10_000, help="database: sessions (default 10000)")
+    add("--pool", type=_count, default=10, help="database: connections to it (default 10)")
     add("--rounds", type=_count, default=5, help="how often each takes its turn (default 5)")
     add("--duration", type=_seconds, default=2.0, help="seconds measured in each turn (default 2)")
     add("--connections", type=_count, default=64, help="kept-alive connections (default 64)")

@@ -33,5 +33,5 @@ class AdminState(Protocol):
 
         Expected are: version, uptime (seconds), state, generation, listeners, connections, requests
         in flight, upstreams with their endpoints and open and idle connections, sessions (names and
-        kinds), routes.
+        kinds, and how their databases are), routes.
         """

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from proxy.config.dsn import parse_dsn
+
 if TYPE_CHECKING:
-    from proxy.config.model import Config
+    from proxy.config.model import Config, DatabaseConfig
     from proxy.config.problems import Loc
 
 
@@ -17,10 +20,19 @@ def certificate_problems(config: Config) -> Iterator[tuple[Loc, str]]:
         message = _refused(config.listen.tls)
         if message:
             yield ("listen", "tls"), message
+    for name, session in config.sessions.items():
+        message = "" if session.database is None else _refused_of_database(session.database)
+        if message:
+            yield ("sessions", name, "database"), message
     for name, upstream in config.upstreams.items():
         message = "" if upstream.tls is None else _refused(upstream.tls)
         if message:
             yield ("upstreams", name, "tls"), message
+
+
+def _refused_of_database(database: DatabaseConfig) -> str:
+    root = database.sslrootcert or parse_dsn(database.url.get_secret_value()).sslrootcert
+    return _refused(SimpleNamespace(ca=root, cert=database.sslcert, key=database.sslkey))
 
 
 def _refused(tls: Any) -> str:

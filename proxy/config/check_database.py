@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 from proxy.config.dsn import parse_dsn
 
 if TYPE_CHECKING:
+    from proxy.config.dsn import Dsn
     from proxy.config.model import Config, DatabaseConfig, SessionConfig, Tables
     from proxy.config.problems import Loc, Report
 
 _OFFERED: Final = ("sub", "id", "name", "email", "image")
-_CHECKED: Final = ("verify-ca", "verify-full")
+_UNCHECKED: Final = ("disable", "prefer")
 
 
 def check_database(config: Config, report: Report) -> None:
@@ -20,8 +21,8 @@ def check_database(config: Config, report: Report) -> None:
         if session.database is not None:
             loc: Loc = ("sessions", name, "database")
             _check_use(session, ("sessions", name), report)
-            _check_url(session.database, loc, report)
-            _check_tls(session.database, loc, report)
+            dsn = _check_url(session.database, loc, report)
+            _check_tls(session.database, dsn, loc, report)
             _check_columns(session.database, loc, report)
             if session.database.tables != "auto":
                 _check_tables(session.database.tables, (*loc, "tables"), report)
@@ -33,24 +34,29 @@ def _check_use(session: SessionConfig, loc: Loc, report: Report) -> None:
         report.add((*loc, "max_age"), message, key=True)
 
 
-def _check_url(database: DatabaseConfig, loc: Loc, report: Report) -> None:
+def _check_url(database: DatabaseConfig, loc: Loc, report: Report) -> Dsn | None:
     try:
         dsn = parse_dsn(database.url.get_secret_value())
     except ValueError as error:
         report.add((*loc, "url"), str(error))
-        return
+        return None
     if dsn.password is not None and database.password is not None:
         message = "the URL has a password too: leave one of them out"
         report.add((*loc, "password"), message, key=True)
+    return dsn
 
 
-def _check_tls(database: DatabaseConfig, loc: Loc, report: Report) -> None:
+def _check_tls(database: DatabaseConfig, dsn: Dsn | None, loc: Loc, report: Report) -> None:
     for here, other in (("sslcert", "sslkey"), ("sslkey", "sslcert")):
         if getattr(database, here) is not None and getattr(database, other) is None:
             report.add((*loc, here), f"needs {other} beside it", key=True)
-    if database.sslrootcert is not None and database.sslmode in ("disable", "prefer"):
-        message = f"is not looked at with this sslmode; {' or '.join(_CHECKED)} checks it"
-        report.add((*loc, "sslrootcert"), message, key=True)
+    if dsn is None:
+        return
+    mode = database.sslmode or dsn.sslmode or "prefer"
+    for field in ("sslrootcert", "sslcert"):
+        if getattr(database, field) is not None and mode in _UNCHECKED:
+            message = f"is not looked at with sslmode {mode}; verify-full is the one to use"
+            report.add((*loc, field), message, key=True)
 
 
 def _check_columns(database: DatabaseConfig, loc: Loc, report: Report) -> None:

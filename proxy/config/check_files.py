@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.config.dsn import parse_dsn
 from proxy.config.problems import Loc
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from proxy.config.model import Config
+    from proxy.config.model import Config, DatabaseConfig
     from proxy.config.problems import Report
 
 
@@ -36,8 +36,21 @@ def _files(config: Config) -> Iterator[tuple[Loc, Path]]:
             file: Path | None = getattr(session.database, field, None)
             if file is not None:
                 yield ("sessions", name, "database", field), file
+        yield from _file_in_url(name, session.database)
     for name, upstream in config.upstreams.items():
         for field in ("ca", "cert", "key"):
             path: Path | None = getattr(upstream.tls, field, None)
             if path is not None:
                 yield ("upstreams", name, "tls", field), path
+
+
+def _file_in_url(session: str, database: DatabaseConfig | None) -> Iterator[tuple[Loc, Path]]:
+    """Yield the file of roots that the URL names."""
+    if database is None:
+        return
+    try:
+        root = parse_dsn(database.url.get_secret_value()).sslrootcert
+    except ValueError:
+        return  # which is told elsewhere
+    if root is not None:
+        yield ("sessions", session, "database", "url"), Path(root)

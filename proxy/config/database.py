@@ -90,4 +90,6 @@ class DatabaseConfig(Section):
     timeouts: DatabaseTimeouts = DatabaseTimeouts()
     """How long we wait for the database."""
     prepared: Literal["auto", "always", "never"] = "auto"
-    """Whether the look-up is prepared once for each connection; `auto`: see `pgbouncer=true`."""
+    """Whether the look-up is prepared once for each connection; `auto`: unless the URL says
+    `pgbouncer=true`.
+    """

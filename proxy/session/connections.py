@@ -210,7 +210,9 @@ class Connections(Generic[L]):
             try:
                 await link.ping()
             except SessionStoreDown:
+                # What has happened to one has mostly happened to all of them.
                 self.discard(link)
+                self.discard_idle()
             else:
                 self.release(link)
 

@@ -20,7 +20,7 @@ from proxy.core.statement import select_session
 from proxy.core.stored import Row, read_row
 from proxy.errors import SessionStoreDown
 from proxy.session.connections import Connections
-from proxy.session.faults import reason_of
+from proxy.session.faults import UNUSABLE, reason_of
 from proxy.session.store import StoreState
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ _log = logging.getLogger("gatelodge.session")
 
 _ATTEMPTS: Final = 2
 """Of a look-up: a server that restarts ends connections that nobody knew were dead."""
+_ENDED: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
+"""SQLSTATEs with which the server ends a connection, a moment before it does."""
+_NAME: Final = "gatelodge_session"
+"""Of the prepared look-up; a session of PostgreSQL has its names for itself."""
 _STALE: Final = frozenset({"42", "0A"})
 """Classes of SQLSTATE that say that the tables are not as they were."""
 
@@ -77,18 +81,16 @@ select exists (
 
 
 class Connection:
-    """One connection with the look-up prepared on it, unless a pooler would lose that."""
+    """One connection with the look-up prepared on it."""
 
     def __init__(
         self,
         raw: asyncpg.Connection[asyncpg.Record],
-        prepared: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record] | None,
-        statement: str,
+        statement: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record],
         layout: Layout,
         patience: float,
     ) -> None:
         self._raw = raw
-        self._prepared = prepared
         self._statement = statement
         self._layout = layout
         self._patience = patience
@@ -109,19 +111,13 @@ class Connection:
         try:
             async with asyncio.timeout(self._patience):
                 await self._raw.execute("select 1")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, this connection is of no use
             raise SessionStoreDown(reason_of(error)) from None
 
     async def fetch(self, token: str) -> list[Row]:
         """Return the rows of a token. Raises what asyncpg raises, and TimeoutError."""
         async with asyncio.timeout(self._patience):
-            if self._prepared is not None:
-                records = await self._prepared.fetch(token)
-            else:
-                # A pooler keeps one server for us from BEGIN to COMMIT; between the two halves of
-                # a query outside of them it may take another.
-                async with self._raw.transaction():
-                    records = await self._raw.fetch(self._statement, token)
+            records = await self._statement.fetch(token)
         return [read_row(tuple(record), self._layout.clock) for record in records]
 
     async def has_index(self) -> bool:
@@ -219,14 +215,13 @@ class PostgresStore:
 
     def _lost(self, link: Connection, error: Exception) -> SessionStoreDown:
         """Give up a link on which a look-up failed; return what that means."""
-        state = (getattr(error, "sqlstate", None) or "")[:2]
-        ended = link.is_closed()
+        state = getattr(error, "sqlstate", None) or ""
+        lost = link.is_closed() or state in _ENDED or isinstance(error, UNUSABLE)
         self._connections.discard(link)
-        if state in _STALE:
-            self._layout = None
+        if state[:2] in _STALE:
+            lost, self._layout = True, None
             self._connections.discard_idle()
-        kind = _Lost if ended or state in _STALE else SessionStoreDown
-        return kind(reason_of(error))
+        return (_Lost if lost else SessionStoreDown)(reason_of(error))
 
     async def _connect(self) -> Connection:
         """Open a connection that is ready to look up. Raises SessionStoreDown."""
@@ -245,13 +240,18 @@ class PostgresStore:
         raw = await asyncpg.connect(**self._arguments)
         try:
             layout = self._layout or await self._find_layout(raw)
-            statement = select_session(layout)
-            prepared = await raw.prepare(statement) if self._keeps_statements else None
+            # A statement without a name goes along with each look-up, in the same round trip, so
+            # it may find another server behind a pooler each time.
+            name = _NAME if self._keeps_statements else ""
+            statement = await raw.prepare(select_session(layout), name=name)
+            link = Connection(raw, statement, layout, self._config.timeouts.query)
+            # Preparing shows neither whether the role may read the tables, nor does it end: asyncpg
+            # sends no Sync after it, so the server keeps a lock that a migration would wait for.
+            await link.fetch("")
         except BaseException:
             raw.terminate()
             raise
         self._layout, self._misfit = layout, ""
-        link = Connection(raw, prepared, statement, layout, self._config.timeouts.query)
         raw.add_termination_listener(lambda _: self._connections.forget(link))
         return link
 

@@ -38,6 +38,11 @@ _CLASSES: Final = {
     "58": "it has an error of its system",
 }
 
+UNUSABLE: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises on a connection that has ended: the second between the server's last word and
+the end of the socket.
+"""
+
 
 def reason_of(error: BaseException) -> str:
     """Return what went wrong, for the log and for `gatelodge check`."""
@@ -53,7 +58,7 @@ def reason_of(error: BaseException) -> str:
         return "its name cannot be resolved"
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "no server is as target_session_attrs asks"
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, UNUSABLE):
         return "the connection has ended"
     if isinstance(error, OSError):
         return _os_reason(error)
@@ -66,13 +71,17 @@ def _tls_reason(error: ssl.SSLError) -> str:
         if error.verify_code in (62, 64):
             return "TLS: its certificate is not for this host"
         return f"TLS: its certificate is not trusted (OpenSSL verify error {error.verify_code})"
-    return f"TLS: {error.reason or type(error).__name__}"
+    # A code such as WRONG_VERSION_NUMBER; errors that OpenSSL did not make have none.
+    return f"TLS: {getattr(error, 'reason', None) or type(error).__name__}"
 
 
 def _os_reason(error: OSError) -> str:
     # asyncio puts addresses into the text of its errors; the number's own text has none.
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if type(error) is ConnectionError:
+        # The bare class is asyncpg's, for a server that answers SSLRequest with `N`, or not at all.
+        return "no TLS came about: the server has none, or ended the connection (sslmode)"
     if isinstance(error, ConnectionError):
         return "the connection was cut"
     if isinstance(error, FileNotFoundError):

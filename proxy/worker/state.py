@@ -88,7 +88,7 @@ class State:
                 for pool in snapshot.pools.values()
             ],
             "sessions": [
-                {"name": name, "kind": session.kind, "database": self._database(name)}
+                {"name": name, "kind": session.kind, **self._database(name)}
                 for name, session in snapshot.config.sessions.items()
             ],
             "routes": [route.name for route in snapshot.rules.routes.rows()],
@@ -116,18 +116,20 @@ class State:
         told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         return f"no session store: {told}"
 
-    def _database(self, session: str) -> dict[str, object] | None:
+    def _database(self, session: str) -> dict[str, object]:
         store = self._gateway.snapshot.stores.get(session)
         if store is None:
-            return None
+            return {}
         state = store.state()
         return {
-            "up": not state.problem,
-            "problem": state.problem or None,
-            "tables": state.tables or None,
-            "connections": state.open,
-            "idle": state.idle,
-            "waiting": state.waiting,
+            "database": {
+                "up": not state.problem,
+                "problem": state.problem or None,
+                "tables": state.tables or None,
+                "connections": state.open,
+                "idle": state.idle,
+                "waiting": state.waiting,
+            }
         }
 
     def _stores(self) -> Iterable[tuple[str, bool, int, int, int]]:

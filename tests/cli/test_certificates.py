@@ -106,3 +106,19 @@ routes: [{{path: /**, upstream: a, auth: public}}]
     one.key.unlink()
     [(_, message)] = certificate_problems(config)
     assert message == "these files cannot be used: No such file or directory"
+
+
+def test_the_files_of_a_database_are_looked_at(one: Pair, two: Pair) -> None:
+    def told(key: Path) -> list[tuple[object, str]]:
+        url = f"postgres://a@b/c?sslmode=verify-full&sslrootcert={one.cert}"
+        text = f"""\
+sessions: {{web: {{database: {{url: "{url}", sslcert: {two.cert}, sslkey: {key}}}}}}}
+upstreams: {{a: {{endpoints: ["http://127.0.0.1:1"]}}}}
+routes: [{{path: /**, upstream: a}}]
+"""
+        return list(certificate_problems(loads(text, "x.yaml", {}).config))
+
+    assert told(two.key) == []
+    [(loc, message)] = told(one.key)
+    assert loc == ("sessions", "web", "database")
+    assert "KEY_VALUES_MISMATCH" in message

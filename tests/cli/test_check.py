@@ -12,6 +12,8 @@ import pytest
 from tests.cli import certificates
 from tests.cli.conftest import Gatelodge, Said
 from tests.cli.example import CONFIG, SECRET
+from tests.support.adapters import ADAPTERS
+from tests.support.postgres import Database
 
 Check = Any
 
@@ -118,7 +120,54 @@ def test_json_when_all_is_well(check: Check, endpoint: str) -> None:
         "upstreams": 1,
         "tests": 0,
         "endpoints": [{"upstream": "api", "endpoint": endpoint, "problem": ""}],
+        "databases": [],
     }
+
+
+def stored(url: str, more: str = "") -> str:
+    """Return a configuration whose sessions are in a database."""
+    return (
+        f'sessions: {{web: {{database: {{url: "{url}"{more}}}}}}}\n'
+        "upstreams: {api: {endpoints: [http://127.0.0.1:1]}}\n"
+        "routes: [{path: /**, upstream: api}]\n"
+    )
+
+
+@pytest.fixture
+async def adapted(database: Database) -> Database:
+    await database.set_up(ADAPTERS["pg"])
+    return database
+
+
+def test_connect_says_where_the_sessions_are(check: Check, adapted: Database) -> None:
+    said = check(stored(adapted.url), "--connect")
+    assert (
+        "session web: the database has public.sessions (sessionToken, userId, expires), "
+        "public.users (id, name, email, image)\n"
+    ) in said.err
+    assert (
+        "session web: no index on the token: "
+        'create unique index concurrently on "public"."sessions" ("sessionToken")\n'
+    ) in said.err
+
+
+def test_connect_says_why_a_database_cannot_be_asked(check: Check, adapted: Database) -> None:
+    for url, more, told in (
+        (adapted.url.replace("postgres:", "nobody:"), "", "it refuses the password"),
+        (adapted.url, ", columns: [role]", "public.users has no column 'role'"),
+    ):
+        said = check(stored(url, more), "--connect", "--json")
+        [found] = json.loads(said.out)["databases"]
+        assert said.code == 1
+        assert found["session"] == "web"
+        assert found["problem"].startswith(told)
+        assert "127.0.0.1:" + adapted.url.rpartition(":")[2] not in said.out + said.err
+
+
+def test_without_connect_no_database_is_asked(check: Check) -> None:
+    said = check(stored("postgres://app:hunter2@nowhere.invalid/shop"))
+    assert (said.code, said.err) == (0, "")
+    assert "hunter2" not in said.out
 
 
 @pytest.mark.parametrize(

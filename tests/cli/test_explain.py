@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.conftest import Gatelodge, Said
 from tests.cli.example import AT, CONFIG, COOKIE, OTHER_SECRET, SECRET, token
+from tests.support.adapters import ADAPTERS
+from tests.support.postgres import Database
 
 Explain = Any
 
@@ -152,3 +154,57 @@ def test_without_a_time_it_is_now(gatelodge: Gatelodge, tmp_path: Path) -> None:
     (tmp_path / "gatelodge.yaml").write_text(CONFIG, encoding="utf-8")
     cookie = ["--cookie", f"{COOKIE}={token(exp=1_000_000_000)}"]
     assert "session_expired" in gatelodge("explain", "GET", "/x", *cookie).out
+
+
+STORED = """
+sessions: {{web: {{database: {{url: "{url}", columns: [role]}}}}}}
+upstreams: {{api: {{endpoints: [http://127.0.0.1:1]}}}}
+routes: [{{path: /**, upstream: api}}]
+"""
+
+
+@pytest.fixture
+async def stored(database: Database) -> str:
+    adapter = ADAPTERS["prisma"]
+    await database.set_up(adapter)
+    await database.run(
+        'alter table "User" add role text; update "User" set role = \'admin\'',
+        adapter.insert_session("the-token", AT + 60),
+        adapter.insert_session("the-old-token", AT - 60),
+    )
+    return STORED.format(url=database.url)
+
+
+def test_connect_looks_a_stored_session_up(explain: Explain, stored: str) -> None:
+    words = ["GET", "/x", "--connect", "--json", "--cookie"]
+    said = explain(*words, f"{COOKIE}=the-token", config=stored)
+    told = json.loads(said.out)
+    assert (said.code, said.err) == (0, "")
+    assert (told["session"]["state"], told["session"]["kind"]) == ("valid", "database")
+    assert told["session"]["expires"] == AT + 60
+    assert told["principal"]["roles"] == ["admin"]
+    assert "X-User-Email: ada@example.com" in told["head"]
+    for value, code in (("the-old-token", "session_expired"), ("unknown", "session_invalid")):
+        said = explain(*words, f"{COOKIE}={value}", config=stored)
+        assert (said.code, json.loads(said.out)["outcome"]["code"]) == (1, code)
+
+
+def test_connect_says_why_a_database_cannot_be_asked(explain: Explain, stored: str) -> None:
+    words = ["GET", "/x", "--connect", "--cookie", f"{COOKIE}=the-token"]
+    for config, told in (
+        (stored.replace("[role]", "[rôle]"), "has no column 'rôle', did you mean 'role'?"),
+        (stored.replace("postgres:", "nobody:", 1), "it refuses the password"),
+    ):
+        said = explain(*words, config=config)
+        assert said.code == 1
+        assert told in said.out
+        assert "session_store_down" in said.out
+
+
+def test_without_connect_a_stored_session_is_not_looked_up(explain: Explain) -> None:
+    config = STORED.format(url="postgres://app:hunter2@nowhere.invalid/shop")
+    said = explain("GET", "/x", "--cookie", f"{COOKIE}=the-token", config=config)
+    assert said.code == 1
+    assert "The session is looked up in the database with --connect." in said.out
+    assert "hunter2" not in said.out
+    assert "the-token" not in said.out

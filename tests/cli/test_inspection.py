@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.inspection import NO_ID, inspect
+from proxy.cli.inspection import NO_ID, STORED, inspect
 from proxy.config.model import SessionConfig
 from proxy.core.session import SessionRule
 from tests.cli.example import AT, OTHER_SECRET, SECRET, token
@@ -101,3 +101,17 @@ def test_the_first_session_that_is_present_decides() -> None:
 def test_any_claim_can_be_reported() -> None:
     found = report(f"{V5_SECURE_COOKIE}={token(big=10**30, odd=chr(0xD800))}")
     assert json.loads(json.dumps(found))["claims"]["big"] == 10**30
+
+
+def test_the_key_of_a_stored_session_is_told_as_such() -> None:
+    config = SessionConfig.model_validate({"database": {"url": "postgres://a@b/c"}})
+    rules = [SessionRule.compile("web", config)]
+    found = inspect(rules, f"{V5_SECURE_COOKIE}=f1d2c3b4-0000", None, AT).report()
+    assert (found["valid"], found["code"], found["kind"]) == (
+        False,
+        "session_store_down",
+        "database",
+    )
+    assert found["reason"] == STORED
+    hostile = inspect(rules, f"{V5_SECURE_COOKIE}=a%00b", None, AT).report()
+    assert (hostile["code"], hostile["kind"]) == ("session_invalid", None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.helpers import told, written
+from tests.config.helpers import problems_of, told, written
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,14 @@ def test_the_files_of_the_listener_are_looked_at_too(tmp_path: Path) -> None:
     listen = f"{{address: '127.0.0.1:0', tls: {{cert: '{tmp_path}/a', key: '{tmp_path}/b'}}}}"
     found = told(written(listen=listen))
     assert [message.partition(":")[0] for message in found] == ["listen.tls.cert", "listen.tls.key"]
+
+
+def test_a_file_that_a_url_names_is_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    url = f"postgres://a@b/c?sslmode=verify-full&sslrootcert={file}"
+    text = written(sessions=f"{{web: {{database: {{url: '{url}'}}}}}}")
+    [problem] = problems_of(text)
+    assert problem.loc == ("sessions", "web", "database", "url")
+    assert problem.message == "this file cannot be read: No such file or directory"
+    file.write_text("-----BEGIN X-----\n", encoding="utf-8")
+    assert problems_of(text) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -87,18 +88,19 @@ def test_what_apps_have_is_understood(url: str, expected: Dsn) -> None:
     ],
 )
 def test_what_cannot_be_used_is_explained(url: str, told: str) -> None:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(told)):
         parse_dsn(url)
-    assert told in str(caught.value)
 
 
 @given(st.text(alphabet="hunter2:/@%?#&=[],", min_size=7))
 def test_no_message_repeats_what_was_written(text: str) -> None:
     secret = f"hunter2{text}"
+    told = ""
     try:
         parse_dsn(f"postgres://app:{secret}@db/shop")
     except ValueError as error:
-        assert "hunter2" not in str(error)
+        told = str(error)
+    assert "hunter2" not in told
 
 
 def test_nothing_of_it_is_shown() -> None:

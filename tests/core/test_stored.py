@@ -147,7 +147,7 @@ def test_other_characters_are_not(token: str) -> None:
 
 
 def test_neither_is_what_is_too_long() -> None:
-    with pytest.raises(SessionInvalid, match="longer than the key of a stored session can be$"):
+    with pytest.raises(SessionInvalid, match=r"longer than the key of a stored session can be$"):
         JUDGE.check("a" * (TOKEN_CHARS_MAX + 1))
     with pytest.raises(SessionInvalid, match="it looks like a JWT, and the session has no secret"):
         JUDGE.check(f"{'a' * 300}.b.c")

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from proxy.demo.postgres import Postgres, running
 from tests.hostile.cases import Case, Read, Send, Sleep, fill
 from tests.hostile.outcome import Outcome
 from tests.hostile.profiles import FENCE, HOST, render
 from tests.hostile.scripts import Scripts
 from tests.hostile.tokens import resolver
+from tests.support.adapters import ADAPTERS
 from tests.support.answers import Answers
 from tests.support.client import RawClient, exchange
 from tests.support.gateway import GatewayProcess
+from tests.support.postgres import Database, make_database
 from tests.support.upstream import Recorded, StubUpstream
 
 HASTE: Final = 1 / 20
@@ -45,6 +49,7 @@ class Place:
     upstream: StubUpstream
     scripts: Scripts
     hasty: bool
+    database: Database | None = None
     _fences: int = field(default=0, init=False)
 
     async def fence(self) -> bool:
@@ -82,6 +87,19 @@ def _is_fence(request: Recorded) -> bool:
     return request.path == FENCE
 
 
+async def _stored(server: Postgres) -> Database:
+    """Return a database with the sessions that the cases speak of."""
+    adapter = ADAPTERS["pg"]
+    database = await make_database(server)
+    await database.set_up(adapter)
+    end = time.time() + 3600
+    owners = {"DB_VALID": None, "DB_DELETED": None, "DB_ORPHAN": "7"}
+    for name, owner in owners.items():
+        token = resolver()(name).decode()
+        await database.run(adapter.insert_session(token, end, user=owner))
+    return database
+
+
 class Arena:
     """The places by name of their gateway, which starts when it is first asked for."""
 
@@ -98,9 +116,15 @@ class Arena:
         async with self._starting:
             upstream = await self._stack.enter_async_context(StubUpstream())
             scripts = Scripts(upstream)
-            gateway = GatewayProcess(render(name, upstream.url), self._folder, name=name)
+            database = None
+            if name == "stored":
+                database = await _stored(self._stack.enter_context(running()))
+            env = {} if database is None else {"DATABASE_URL": database.url}
+            config = render(name, upstream.url)
+            gateway = GatewayProcess(config, self._folder, name=name, env=env)
             await self._stack.enter_async_context(gateway)
-            self.places[name] = Place(gateway, upstream, scripts, hasty=name == "hasty")
+            place = Place(gateway, upstream, scripts, hasty=name == "hasty", database=database)
+            self.places[name] = place
         return self.places[name]
 
     async def aclose(self) -> None:

@@ -26,7 +26,6 @@ NOT_BUILT: Final = {
     "forward_auth": "forward-auth endpoint",
     "forward_auth_trusted": "forward-auth endpoint",
     "revocation": "revocation of sessions",
-    "database": "database sessions",
     "csrf_double_submit": "Auth.js double-submit token",
     "http_session": "session check over HTTP",
     "error_pages": "error pages from a backend",
@@ -82,6 +81,15 @@ def _regex_public(config: Config) -> None:
     config["routes"][0] = _route("/public/*/endpoint", auth="public")
 
 
+def _database(config: Config) -> None:
+    """Look every session up each time: what is cached would hide whether it was."""
+    web = _session()
+    del web["secret"], web["allow_weak_secret"]
+    config["sessions"] = {
+        "web": {**web, "database": {"url": "${DATABASE_URL}"}, "cache": {"ttl": "0s"}}
+    }
+
+
 def _two_secrets(config: Config) -> None:
     config["sessions"] = {"a": _session(), "b": _session(OTHER_SECRET)}
     tenants = {"/tenant-a/**": ["a"], "/tenant-b/**": ["b"]}
@@ -105,6 +113,7 @@ PROFILES: Final[dict[str, Change]] = {
     "nextauth_v4": _sets(sessions={"web": _session(cookie=mint.V4_COOKIE)}),
     "login_redirect": _sets(login_url="https://app.example.test/api/auth/signin"),
     "two_secrets": _two_secrets,
+    "database": _database,
     "trusted_proxy": _sets(trusted_proxies=["127.0.0.1/32"]),
     # Not in the file: deadlines 20 times shorter than could be usual, for slow senders.
     "hasty": _sets(limits={"header_timeout": "500ms", "body_idle": "500ms", "idle": "1s"}),
@@ -120,6 +129,7 @@ GATEWAYS: Final[dict[str, tuple[str, ...]]] = {
     "suffix": ("suffix_public", "nextauth_v4"),
     "tenants": ("login_redirect", "two_secrets"),
     "hasty": ("trusted_proxy", "hasty"),
+    "stored": ("database",),
 }
 """Gateway -> the profiles that it has.
 

@@ -271,7 +271,40 @@ async def rebound_admin(place: Place, case: Case, variant: str) -> Outcome:
     return outcome
 
 
+async def row_that_goes(place: Place, case: Case, variant: str) -> Outcome:
+    """DB-07: what was let through a moment ago is not, once the row is gone and the cache's bound
+    (here 0 s) is over.
+    """
+    before = await attack(place, case, variant)
+    assert [answer.status for answer in before.answers.all] == [200]
+    assert place.database is not None
+    token = resolver()("DB_DELETED").decode()
+    await place.database.run(f"delete from sessions where \"sessionToken\" = '{token}'")
+    return await attack(place, case, variant)
+
+
+async def database_away(place: Place, case: Case, variant: str) -> Outcome:
+    """DB-10: the fence behind the attack is a public route, and is served as ever."""
+    assert place.database is not None
+    server, known = place.database.server, _times_up(place)
+    await asyncio.to_thread(server.stop)
+    try:
+        return await attack(place, case, variant)
+    finally:
+        await asyncio.to_thread(server.start)
+        async with asyncio.timeout(DEADLINE):
+            while _times_up(place) == known:  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.01)
+
+
+def _times_up(place: Place) -> int:
+    """Return how often the gateway has found its database."""
+    return place.gateway.log_text().count('"session store is up"')
+
+
 RECIPES: Final[dict[str, Recipe]] = {
+    "DB-07": row_that_goes,
+    "DB-10": database_away,
     "FR-50": high_byte,
     "FR-71": pipelined_flood,
     "CK-02": two_cookie_lines,

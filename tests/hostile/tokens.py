@@ -210,6 +210,13 @@ TOKENS: Final[dict[str, Variants]] = {
     },
     "TK27": {"": _non_canonical_tag},
     "TK28": {"": lambda: mint.v5(_user(), SECRET, cookie=mint.V5_SECURE_COOKIE)},
+    "DB_VALID": {"": lambda: "stored-session-of-ada"},
+    "DB_VALID_UPPER": {
+        "": lambda: "STORED-SESSION-OF-ADA",
+        "space": lambda: "stored-session-of-ada%20",
+    },
+    "DB_ORPHAN": {"": lambda: "stored-session-of-nobody"},
+    "DB_DELETED": {"": lambda: "stored-session-that-goes"},
     "TK30": {"": lambda: _sealed(_duplicate_member())},
 }
 

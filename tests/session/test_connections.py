@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -227,7 +227,7 @@ async def test_the_pause_between_tries_grows_and_is_bounded(
         slept.append(seconds)
         await real_sleep(0)
 
-    monkeypatch.setattr(connections.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     server = Server()
     server.problem = "refused"
     async with opened(server):

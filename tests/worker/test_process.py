@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.client import RawClient
 from tests.support.gateway import ROOT
+from tests.support.postgres import Database
 from tests.support.scripts import Held, silent
 from tests.support.upstream import StubUpstream
 from tests.support.worker import LocalGateway, request, settings
@@ -97,3 +98,13 @@ def test_a_worker_refuses_to_run_without_the_c_parser() -> None:
     )
     assert done.returncode == 1
     assert "RuntimeError: aiohttp runs without its C parser" in done.stderr
+
+
+async def test_a_database_that_does_not_fit_keeps_a_worker_from_starting(
+    database: Database,
+) -> None:
+    sessions = {"web": {"database": {"url": database.url}}}
+    gateway = LocalGateway(settings("http://127.0.0.1:1", sessions=sessions))
+    with pytest.raises(ValueError, match=r"^sessions\.web\.database: no table of the database"):
+        await gateway.__aenter__()
+    assert gateway.worker.addresses == {}

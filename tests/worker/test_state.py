@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from tests.support.adapters import ADAPTERS
 from tests.support.client import RawClient
+from tests.support.postgres import Database
 from tests.support.upstream import StubUpstream
-from tests.support.worker import LocalGateway, request, settings
+from tests.support.worker import COOKIE, SECRET, LocalGateway, Settings, request, settings
 
 
 async def test_only_a_worker_that_is_ready_is_ready() -> None:
@@ -44,3 +48,50 @@ async def test_the_metrics_are_those_of_the_worker() -> None:
         text, kind = gateway.worker.state.metrics_text()
         assert b"http://127.0.0.1:1" in text
         assert kind.startswith("text/plain")
+
+
+def stored(url: str, **web: str) -> Settings:
+    web_session: dict[str, Any] = {"database": {"url": url}, **web}
+    return settings("http://127.0.0.1:1", sessions={"web": web_session})
+
+
+AWAY = "postgres://app:hunter2@127.0.0.1:1/shop"
+
+
+async def test_without_its_only_store_a_worker_is_not_ready() -> None:
+    async with LocalGateway(stored(AWAY), expect_errors=True) as gateway:
+        state = gateway.worker.state
+        assert state.ready() == (False, "no session store: web: connection refused")
+        [session] = gateway.status["sessions"]
+        assert session["database"] == {
+            "up": False,
+            "problem": "connection refused",
+            "tables": None,
+            "connections": 0,
+            "idle": 0,
+            "waiting": 0,
+        }
+        assert b'gatelodge_session_store_up{session="web"} 0.0' in state.metrics_text()[0]
+        answer = await gateway.ask("GET", "/api/x", f"Cookie: {COOKIE}=some-token")
+        assert (answer.status, answer.json()["code"]) == (503, "session_store_down")
+        assert answer.get("Retry-After") == "1"
+        assert "hunter2" not in str(gateway.status)
+
+
+async def test_with_jwts_beside_it_a_worker_is_ready_without_its_store() -> None:
+    config = stored(AWAY, secret=SECRET)
+    async with LocalGateway(config, expect_errors=True) as gateway:
+        assert gateway.worker.state.ready() == (True, "ready")
+
+
+async def test_with_its_store_a_worker_is_ready_and_says_where_sessions_are(
+    database: Database,
+) -> None:
+    await database.set_up(ADAPTERS["pg"])
+    async with LocalGateway(stored(database.url)) as gateway:
+        assert gateway.worker.state.ready() == (True, "ready")
+        found = gateway.status["sessions"][0]["database"]
+        assert (found["up"], found["connections"]) == (True, 1)
+        assert found["tables"].startswith("public.sessions (")
+        text = gateway.worker.state.metrics_text()[0]
+        assert b'gatelodge_session_store_connections{session="web",state="idle"} 1.0' in text
