@@ -19,7 +19,7 @@ help: ## this list
 
 setup: .venv/.installed-dev ## .venv with everything for development, and the command .venv/bin/gatelodge
 
-demo: .venv/.installed-demo ## try it: a web app, an API and the gateway between them, on this machine only
+demo: .venv/.installed-demo ## try it: a web app, PostgreSQL, an API and the gateway between them, on this machine only
 	$(PY) -m proxy demo $(ARGS)
 
 test: .venv/.installed-dev ## all tests but those in tests/e2e

@@ -81,7 +81,7 @@ DOORS = {
         "admin/app.py",
         "demo/*.py",
     ],
-    "asyncpg": ["session/database.py", "session/faults.py"],
+    "asyncpg": ["session/database.py", "session/faults.py", "demo/rows.py"],
     "cachebox": ["session/memory.py"],
     "cryptography": ["core/jwe.py", "core/jws_keys.py", "core/schedules.py"],
     "httptools": ["upstream/response.py"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,8 @@ def choose_account(folder: Path) -> Account:
         raise PostgresError(
             f"PostgreSQL does not run as the user {uid} here, and there is no user nobody."
         ) from None
-    if uid == 0:
-        try:
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        except OSError:
-            # Root in name only: without the right to it, or in a namespace without nobody.
-            pass
-        else:
-            return Account("setuid", nobody.pw_uid, nobody.pw_gid)
+    if uid == 0 and _give_to(nobody, folder):
+        return Account("setuid", nobody.pw_uid, nobody.pw_gid)
     if sys.platform == "linux":
         return Account("namespace", nobody.pw_uid, nobody.pw_gid)
     raise PostgresError(f"PostgreSQL does not run as the user {uid} here.")
@@ -62,6 +57,23 @@ def others_reach(path: Path) -> bool:
     path = path.absolute()
     way = all(folder.stat().st_mode & _X_FOR_OTHERS for folder in path.parents)
     return way and path.stat().st_mode & _RX_FOR_OTHERS == _RX_FOR_OTHERS
+
+
+def _give_to(nobody: pwd.struct_passwd, folder: Path) -> bool:
+    """Give them the folder, if we may become them; root in name only may not (capabilities(7))."""
+    try:
+        subprocess.run(
+            ["/bin/sh", "-c", ":"],
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            check=True,
+        )
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    except (OSError, ValueError):
+        return False
+    else:
+        return True
 
 
 def _has_name(uid: int) -> bool:

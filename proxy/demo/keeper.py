@@ -101,13 +101,18 @@ def _preparation(account: Mapping[str, Any], farewell: int) -> Callable[[], None
 def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:
     """Go into a user namespace where this user is called `uid` (user_namespaces(7))."""
     outer_uid, outer_gid = os.geteuid(), os.getegid()
-    if libc.unshare(_CLONE_NEWUSER) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        os.write(2, f"no user namespace can be made: {reason}\n".encode())
+    try:
+        if libc.unshare(_CLONE_NEWUSER) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+        Path("/proc/self/uid_map").write_text(f"{uid} {outer_uid} 1", encoding="ascii")
+        Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1", encoding="ascii")
+    except OSError as error:
+        # What is raised here, subprocess passes on without its words.
+        told = f"PostgreSQL refuses this user, and no namespace can be made for it: {error}\n"
+        os.write(2, told.encode())
         os._exit(1)
-    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{uid} {outer_uid} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1", encoding="ascii")
 
 
 def is_ready(data: Path, pid: int) -> bool:

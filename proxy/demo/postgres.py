@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -66,7 +66,6 @@ class Postgres:
         self._folder = make_folder(others_reach if is_root else Path.is_dir)
         try:
             self.port = _free_port()
-            self._log = (self.folder / "log").open("w+b")
             (self.folder / "password").write_text(self._password, encoding="ascii")
             self._account = choose_account(self.folder)
             if self._account.way == "setuid":
@@ -74,6 +73,7 @@ class Postgres:
                     programs = programs.copy_to(self.folder / "programs")
                 self._give_away()
             self._programs = programs
+            self._log = (self.folder / "log").open("w+b")
         except BaseException:
             self._folder.remove()
             raise
@@ -118,10 +118,11 @@ class Postgres:
             env={"LC_ALL": "C", "PATH": os.defpath},
         )
         told = cast(IO[bytes], self._keeper.stdout)
-        if not select.select([told], [], [], START_SECONDS)[0]:
-            raise PostgresError(
-                f"PostgreSQL was not ready after {START_SECONDS:g} s.{self._told()}"
-            )
+        with selectors.DefaultSelector() as selector:
+            selector.register(told, selectors.EVENT_READ)
+            if not selector.select(START_SECONDS):
+                reason = f"PostgreSQL was not ready after {START_SECONDS:g} s."
+                raise PostgresError(reason + self._told())
         if not told.readline():
             self._wait()
             raise PostgresError(f"PostgreSQL does not start.{self._told()}")
@@ -224,7 +225,7 @@ def running(settings: Mapping[str, str] | None = None) -> Iterator[Postgres]:
         raise PostgresError("PostgreSQL can be run for the demo on Linux and macOS only.")
     programs = find_programs()
     for left in reversed(range(_PORT_TRIES)):
-        with closing(Postgres(programs, settings or {})) as server:
+        with closing(_made(programs, settings or {})) as server:
             try:
                 server.start()
             except PostgresError:
@@ -234,6 +235,13 @@ def running(settings: Mapping[str, str] | None = None) -> Iterator[Postgres]:
                 continue
             yield server
             return
+
+
+def _made(programs: Programs, settings: Mapping[str, str]) -> Postgres:
+    try:
+        return Postgres(programs, settings)
+    except OSError as error:
+        raise PostgresError(f"There is no place for PostgreSQL's files: {error}.") from error
 
 
 def _free_port() -> int:

@@ -102,7 +102,8 @@ class SessionRows:
 @asynccontextmanager
 async def session_rows(url: str) -> AsyncIterator[SessionRows]:
     """Make the tables and the people in the empty database at `url`; its sessions."""
-    async with asyncpg.create_pool(url, min_size=1, max_size=_CONNECTIONS) as pool:
+    # Without ssl=False it would go by PGSSLMODE of the environment.
+    async with asyncpg.create_pool(url, ssl=False, min_size=1, max_size=_CONNECTIONS) as pool:
         await pool.execute(TABLES)
         people = [(one.id, one.name, one.email, one.role) for one in PEOPLE.values()]
         await pool.executemany(_ADD_USER, people)

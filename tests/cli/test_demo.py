@@ -56,14 +56,20 @@ def printed(demo: subprocess.Popen[str]) -> str:
     return "".join(lines)
 
 
+def children_of(demo: subprocess.Popen[str]) -> list[str]:
+    """The command lines of the processes that it has started."""
+    command = ["ps", "-A", "-ww", "-o", "ppid=,args="]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [line.split(None, 1) for line in done.stdout.splitlines()]
+    return [command for parent, command in lines if parent == str(demo.pid)]
+
+
 def folder_of(demo: subprocess.Popen[str]) -> Path:
-    """The folder of its PostgreSQL, from the arguments of the keeper (proc_pid_children(5))."""
-    children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
-    for child in children:
-        found = re.search(r'"folder": "([^"]*)"', Path(f"/proc/{child}/cmdline").read_text())
-        if found is not None:
-            return Path(found[1])
-    pytest.fail("the demo has no keeper")
+    """The folder of its PostgreSQL, from the arguments of the keeper."""
+    [keeper] = children_of(demo)
+    found = re.search(r'"folder": "([^"]*)"', keeper)
+    assert found is not None
+    return Path(found[1])
 
 
 def test_it_prints_the_page_first_and_then_what_else_runs(demo: subprocess.Popen[str]) -> None:
@@ -80,7 +86,7 @@ def test_without_a_database_none_is_started() -> None:
         text = printed(demo)
         assert len(set(re.findall(r":(\d+)", text))) == 4
         assert "PostgreSQL" not in text
-        assert Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text() == ""
+        assert children_of(demo) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "TERM"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,15 +23,22 @@ class System:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
         self.given: list[tuple[Path, int, int]] = []
-        self.refuses = False
+        self.refuses: frozenset[str] = frozenset()
         monkeypatch.setattr(os, "geteuid", lambda: uid)
         monkeypatch.setattr(os, "getegid", lambda: uid)
         monkeypatch.setattr(os, "chown", self._chown)
+        monkeypatch.setattr(subprocess, "run", self._become)
 
     def _chown(self, path: Path, uid: int, gid: int) -> None:
-        if self.refuses:
+        if "chown" in self.refuses:
             raise PermissionError
         self.given.append((path, uid, gid))
+
+    def _become(self, _: Any, *, user: int, group: int, **more: Any) -> None:
+        assert (user, group) == (NOBODY.pw_uid, NOBODY.pw_gid)
+        assert more == {"extra_groups": [], "check": True}
+        if "setuid" in self.refuses:
+            raise PermissionError
 
 
 UNNAMED = 3_999_999_999
@@ -53,13 +61,19 @@ def test_root_runs_it_as_nobody_who_gets_the_folder(
     assert system.given == [(tmp_path, NOBODY.pw_uid, NOBODY.pw_gid)]
 
 
-@pytest.mark.parametrize("uid", [0, UNNAMED], ids=["root in name only", "no name"])
+@pytest.mark.parametrize(
+    ("uid", "refuses"),
+    [(0, {"setuid", "chown"}), (0, {"setuid"}), (0, {"chown"}), (UNNAMED, {"setuid", "chown"})],
+    ids=["root in name only", "root who stays root", "root whose files stay", "no name"],
+)
 def test_whom_postgresql_refuses_gets_a_namespace(
-    uid: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    uid: int, refuses: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    System(monkeypatch, uid).refuses = True
+    system = System(monkeypatch, uid)
+    system.refuses = frozenset(refuses)
     monkeypatch.setattr(sys, "platform", "linux")
     assert choose_account(tmp_path) == Account("namespace", NOBODY.pw_uid, NOBODY.pw_gid)
+    assert system.given == []
 
 
 def test_where_there_are_no_namespaces_it_is_an_error(

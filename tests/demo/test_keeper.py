@@ -65,11 +65,6 @@ def first_line(process: subprocess.Popen[bytes]) -> bytes:
     return process.stdout.readline()
 
 
-def is_alive(folder: Path) -> bool:
-    number = (folder / "data" / "postmaster.pid").read_text().splitlines()[0]
-    return Path(f"/proc/{number}").exists()
-
-
 def test_at_the_end_of_its_input_the_server_and_the_folder_go(folder: Path) -> None:
     with kept(plan_for(folder)) as process:
         assert first_line(process) == READY
@@ -104,7 +99,9 @@ def test_a_byte_is_a_signal_and_the_folder_stays(folder: Path) -> None:
         process.stdin.write(bytes([signal.SIGINT]))
         process.stdin.flush()
         assert process.wait() == 3
-    assert not is_alive(folder)
+    number = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
 
 
 def test_data_that_is_there_is_used_again(folder: Path) -> None:
@@ -132,6 +129,16 @@ def test_a_program_that_cannot_be_run_is_named(folder: Path) -> None:
         _, errors = process.communicate()
     assert process.returncode == 1
     assert errors.startswith(f"{folder / 'missing'} cannot be run: ".encode())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has user namespaces")
+def test_a_namespace_that_cannot_be_made_is_told(folder: Path) -> None:
+    nobody_at_all = {"way": "namespace", "uid": 2**32 - 1, "gid": 2**32 - 1}  # user_namespaces(7)
+    with kept(plan_for(folder) | {"account": nobody_at_all}) as process:
+        process.wait()
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert b"no namespace can be made for it: [Errno " in errors
 
 
 def test_a_server_is_gone_when_its_last_process_is(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,15 +18,18 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from proxy.demo import postgres
+from proxy.demo import folder, postgres
 from proxy.demo.postgres import Postgres
 from proxy.demo.programs import PostgresError, find_programs
 
 ROOT = Path(__file__).parent.parent.parent
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="is about Linux, or looks into /proc")
+
 # Starts a server, says where it is, and waits for a death of whatever kind.
 HOLDER = """
 import sys
+import tempfile
 from proxy.demo.postgres import running
 with running() as server:
     print(server.folder, server.port, flush=True)
@@ -56,8 +59,21 @@ def process_of(folder: Path) -> int:
 
 
 def keeper_of(process: int) -> int:
-    """The parent of the server's main process (proc_pid_stat(5), field 4)."""
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    """The parent of the server's main process."""
+    return int(ps("ppid", process))
+
+
+def ps(column: str, process: int) -> str:
+    command = ["ps", "-o", f"{column}=", "-p", str(process)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def await_end(process: int) -> None:
@@ -75,10 +91,15 @@ def assert_closed(port: int) -> None:
         socket.create_connection(("127.0.0.1", port))
 
 
-def shared_memory() -> set[str]:
-    """Keys of the segments of System V shared memory that there are (sysvipc(7))."""
-    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    return {line.split()[1] for line in lines}
+def segment_of(folder: Path) -> str:
+    """The number of the server's segment of System V shared memory (line 7 of its own file)."""
+    return (folder / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
+
+
+def has_segment(number: str) -> bool:
+    listed = subprocess.run(["ipcs", "-m"], capture_output=True, text=True, check=True)
+    # Linux lists key and number first, macOS a kind and the number.
+    return number in [line.split()[1] for line in listed.stdout.splitlines() if " " in line]
 
 
 @contextmanager
@@ -127,6 +148,7 @@ async def test_nobody_gets_in_without_the_password(server: Postgres) -> None:
         await asyncpg.connect(server.url(password="guessed"))
 
 
+@LINUX
 def test_it_listens_on_loopback_and_on_no_socket_file(server: Postgres) -> None:
     listening = [
         line.split()[1]
@@ -143,6 +165,7 @@ def test_others_cannot_look_into_its_folder(server: Postgres) -> None:
     assert (server.folder / "data").stat().st_mode & 0o077 == 0
 
 
+@LINUX
 def test_no_process_shows_the_password(server: Postgres) -> None:
     password = urlsplit(server.url()).password
     assert password
@@ -155,10 +178,8 @@ def test_no_process_shows_the_password(server: Postgres) -> None:
 
 def test_it_does_not_run_as_root(server: Postgres) -> None:
     """PostgreSQL would refuse; where this test runs as root, the server runs as nobody."""
-    status = Path(f"/proc/{process_of(server.folder)}/status").read_text()
-    uids = re.search(r"^Uid:\t(\d+)\t(\d+)", status, re.MULTILINE)
-    assert uids is not None
-    assert "0" not in uids.groups()
+    process = process_of(server.folder)
+    assert "0" not in (ps("uid", process), ps("ruid", process))
 
 
 async def test_settings_are_those_of_postgresql() -> None:
@@ -187,52 +208,50 @@ def test_it_is_not_started_twice(server: Postgres) -> None:
 
 
 def test_the_end_leaves_nothing_behind() -> None:
-    before = shared_memory()
     with postgres.running() as server:
-        process = process_of(server.folder)
+        process, segment = process_of(server.folder), segment_of(server.folder)
         keeper = keeper_of(process)
-        assert shared_memory() != before
+        assert has_segment(segment)
     assert not server.folder.exists()
     assert_closed(server.port)
-    for number in (process, keeper):
-        assert not Path(f"/proc/{number}").exists()
-    assert shared_memory() <= before
+    assert not is_alive(process)
+    assert not is_alive(keeper)
+    assert not has_segment(segment)
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_the_end_of_a_server_that_was_ended_leaves_nothing_behind(end: str) -> None:
-    before = shared_memory()
     with postgres.running() as server:
+        segment = segment_of(server.folder)
         getattr(server, end)()
     assert not server.folder.exists()
-    assert shared_memory() <= before
+    assert not has_segment(segment)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_the_death_of_its_owner_leaves_nothing_behind(number: signal.Signals) -> None:
-    before = shared_memory()
     with holder() as (owner, folder, port):
-        process = process_of(folder)
+        process, segment = process_of(folder), segment_of(folder)
         lock = os.open(folder / "lock", os.O_RDWR)
         owner.send_signal(number)
         # The keeper is the last that holds it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.close(lock)
     assert not folder.exists()
-    assert not Path(f"/proc/{process}").exists()
+    assert not is_alive(process)
     assert_closed(port)
-    assert shared_memory() <= before
+    assert not has_segment(segment)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of this death")
+@LINUX
 def test_the_death_of_the_keeper_ends_the_server() -> None:
-    before = shared_memory()
+    """Only Linux tells a child that its parent has died."""
     with holder() as (owner, folder, port):
-        process = process_of(folder)
+        process, segment = process_of(folder), segment_of(folder)
         os.kill(keeper_of(process), signal.SIGKILL)
         await_end(process)
         assert_closed(port)
-        assert shared_memory() <= before
+        assert not has_segment(segment)
         owner.communicate()
     assert owner.returncode == 0
     assert not folder.exists()
@@ -253,6 +272,44 @@ def test_a_setting_that_is_wrong_is_shown() -> None:
     ):
         pass
     assert 'invalid value for parameter "shared_buffers": "many"' in str(refused.value)
+
+
+def test_a_port_that_somebody_was_quicker_to_take_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = postgres._free_port
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken])
+        monkeypatch.setattr(postgres, "_free_port", lambda: next(ports, None) or find())
+        with postgres.running() as server:
+            assert server.port != taken
+            socket.create_connection(("127.0.0.1", server.port)).close()
+
+
+def test_a_server_that_is_not_ready_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "START_SECONDS", 0)
+    with closing(Postgres(find_programs(), {})) as server:
+        with pytest.raises(PostgresError, match="was not ready after 0 s"):
+            server.start()
+        assert server.folder.exists()
+    assert not server.folder.exists()
+
+
+def test_without_a_place_for_its_files_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(folder, "_OTHER_PLACES", ())
+    with pytest.raises(PostgresError, match=r"no place.*missing"), postgres.running():
+        pass
+
+
+def test_elsewhere_than_on_unix_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(os, "name", "nt")
+        with pytest.raises(PostgresError, match="on Linux and macOS only"), postgres.running():
+            pass
 
 
 def _may_make_namespaces() -> bool:
@@ -280,7 +337,7 @@ def test_a_user_whom_postgresql_refuses_gets_another_name(options: list[str]) ->
         assert folder.stat().st_uid == os.geteuid()
         owner.communicate()
     assert not folder.exists()
-    assert not Path(f"/proc/{process}").exists()
+    assert not is_alive(process)
 
 
 def test_programs_that_only_root_can_read_are_no_hindrance(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ function showSession(session, pressed = keyOf(session)) {
   const kind = kinds[session.kind];
   $("who").classList.toggle("bad", session.code !== null);
   $("who-text").textContent = sessionText(session);
-  $("who-cookie").textContent = kind ? `The cookie ${about.cookie} ${kind.cookie}` : "";
+  $("who-cookie").textContent = kind ? `The cookie ${about.cookie} ${kind[session.code ?? "good"]}` : "";
   $("end-part").hidden = session.user === null;
   $("end-text").textContent = kind?.end ?? "";
   $("end").hidden = session.kind !== "database";

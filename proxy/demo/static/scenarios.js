@@ -70,13 +70,17 @@ export const kinds = {
   jwt: {
     label: "an encrypted JWT in the cookie",
     strategy: 'strategy: "jwt"',
-    cookie: "holds the session itself, encrypted; scripts cannot read it.",
-    end: "A JWT is good until it expires: signing out only removes this browser's cookie, and who has a copy is still signed in. That is what rows are for.",
+    good: "holds the session itself, encrypted. Scripts cannot read it.",
+    session_expired: "holds a session that has ended.",
+    session_invalid: "holds something that the app's secret does not open.",
+    end: "A JWT is good until it expires: signing out removes this browser's cookie only, and whoever has a copy is still signed in. An app that must be able to end sessions keeps them as rows.",
   },
   database: {
     label: "a row in PostgreSQL",
     strategy: 'strategy: "database"',
-    cookie: "holds the key of a row in the table sessions; scripts cannot read it.",
+    good: "holds the key of a row in the table sessions. Scripts cannot read it.",
+    session_expired: "holds the key of a row whose end has passed.",
+    session_invalid: "holds a key for which the table sessions has no row.",
     end: "Deleting the row ends the session for everybody who has its key, this browser's cookie included.",
   },
 };

@@ -75,6 +75,11 @@ class Visitor:
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
 
+    @property
+    def first_page(self) -> Page:
+        """The page that came with the browser and stays: without any it stores no cookies."""
+        return self.context.pages[0]
+
     async def open(self, url: str) -> Page:
         """Return a new page that shows `url`."""
         page = await self.context.new_page()
@@ -83,7 +88,6 @@ class Visitor:
 
     async def leave(self) -> None:
         """Close the pages and forget the cookies."""
-        # Not the first, which came with the browser: without any window it stores no cookies.
         for page in self.context.pages[1:]:
             await page.close()
         await self.context.clear_cookies()

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import itertools
 import socket
-import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -22,27 +19,12 @@ from playwright.async_api import BrowserContext
 from tests.e2e.browser import api
 from tests.e2e.browser.chromium import Visitor, running_chromium
 from tests.e2e.browser.hosts import APP, PagePorts, key_digest, serving_pages
+from tests.e2e.browser.site import Site, Tls
 from tests.support.certificates import Authority
-from tests.support.client import exchange
 from tests.support.gateway import GatewayProcess
 from tests.support.upstream import StubUpstream
 
-_NUMBERS: Final = itertools.count()
-
-
-@dataclass(frozen=True)
-class Tls:
-    """The one certificate that all hosts show, and its key; `client` trusts it for localhost."""
-
-    certificate: Path
-    key: Path
-    client: ssl.SSLContext
-
-    def server(self) -> ssl.SSLContext:
-        """Return the context of a server that shows the certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
-        return context
+_SPOTS: Final = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -51,39 +33,9 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     return Tls(*authority.issue("localhost"), authority.client())
 
 
-@dataclass
-class Site:
-    """The gateway and the API behind it."""
-
-    gateway: GatewayProcess
-    upstream: StubUpstream
-    tls: Tls
-
-    async def journal(self, path: str) -> list[dict[str, Any]]:
-        """Return the access lines so far of requests for `path` and what is below it."""
-        # A line is written after those of all exchanges that ended before.
-        mark = f"/public/mark-{next(_NUMBERS)}"
-        request = f"GET {mark} HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n"
-        await exchange(self.gateway.port, request.encode(), tls=self.tls.client)
-        await self.gateway.wait_for_log(lambda line: line.get("path") == mark)
-        return [
-            line
-            for line in self.gateway.log_lines()
-            if line.get("path") == path or str(line.get("path")).startswith(f"{path}/")
-        ]
-
-    async def wait_for_journal(self, path: str) -> list[dict[str, Any]]:
-        """Return what `journal` does, once there is something: some senders wait for no answer."""
-        await self.gateway.wait_for_log(lambda line: line.get("path") == path)
-        return await self.journal(path)
-
-    def arrived(self, path: str) -> list[str]:
-        """Return the methods with which `path`, or what is below it, was asked for at the API."""
-        return [
-            request.method
-            for request in self.upstream.requests
-            if request.path == path or request.path.startswith(f"{path}/")
-        ]
+def _is_fault(line: dict[str, Any]) -> bool:
+    """Whether the gateway complains about itself, whatever its clients were told."""
+    return line.get("code") == "internal" or line.get("level") in ("error", "critical")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -97,6 +49,8 @@ async def running_site(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> As
             folder = tmp_path_factory.mktemp("gateway")
             async with GatewayProcess(config, folder) as gateway:
                 yield Site(gateway, upstream, tls)
+                assert await gateway.terminate() == 0
+                assert [line for line in gateway.log_lines() if _is_fault(line)] == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -116,6 +70,7 @@ async def chromium(
         "api.example.com:443": running_site.gateway.port,
         "*:443": pages.https,
         "*:80": pages.http,
+        "*:8443": pages.https,
     }
     async with running_chromium(
         tmp_path_factory.mktemp("profile"), names, [key_digest(tls.certificate)]
@@ -134,7 +89,7 @@ async def site(running_site: Site) -> AsyncIterator[Site]:
 @pytest.fixture
 def spot() -> str:
     """Return a piece of path, /..., that no other test of the run has."""
-    return f"/spot-{next(_NUMBERS)}"
+    return f"/spot-{next(_SPOTS)}"
 
 
 class Browser(Visitor):
@@ -143,8 +98,7 @@ class Browser(Visitor):
     async def set_cookie(self, cookie: str, origin: str = APP) -> None:
         """Have `origin` set a cookie: NAME=VALUE and attributes, as in Set-Cookie."""
         before = await self.context.cookies()
-        page = await self.open(f"{origin}/?{urlencode({'set-cookie': cookie})}")
-        await page.close()
+        await self.first_page.goto(f"{origin}/?{urlencode({'set-cookie': cookie})}")
         assert len(await self.context.cookies()) == len(before) + 1, (
             "the browser refused the cookie"
         )

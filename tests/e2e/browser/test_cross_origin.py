@@ -9,8 +9,9 @@ import pytest
 from playwright.async_api import Page
 
 from tests.e2e.browser import api
-from tests.e2e.browser.conftest import Browser, Site
+from tests.e2e.browser.conftest import Browser
 from tests.e2e.browser.hosts import API, APP, BLOG, PARTNER, PREVIEW
+from tests.e2e.browser.site import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -72,19 +73,11 @@ async def test_a_preflighted_request_with_the_cookie_succeeds(
 async def test_the_401_is_read_by_the_script(
     browser: Browser, site: Site, spot: str, method: str
 ) -> None:
-    page = await browser.open(APP)
-    assert await fetch(page, f"/any{spot}/401", {"method": method}) == [
-        401,
-        "cors",
-        "session_missing",
-    ]
+    page, path, init = await browser.open(APP), f"/any{spot}", {"method": method}
+    assert await fetch(page, path, init) == [401, "cors", "session_missing"]
     await browser.sign_in(ttl=-60)
-    assert await fetch(page, f"/any{spot}/401", {"method": method}) == [
-        401,
-        "cors",
-        "session_expired",
-    ]
-    assert site.arrived(f"/any{spot}/401") == []
+    assert await fetch(page, path, init) == [401, "cors", "session_expired"]
+    assert site.arrived(path) == []
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
@@ -109,8 +102,29 @@ async def test_an_origin_that_is_not_listed_is_refused(
     assert await journal(site, f"/any{spot}/blog/put") == [("OPTIONS", 403)]
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://preview.example.com",
+        "https://evilpreview.example.com",
+        "https://pr-7.preview.example.com.evil.test",
+        "https://app.example.com.evil.test",
+        "https://app.example.com:8443",
+        "http://pr-7.preview.example.com",
+    ],
+)
+async def test_an_origin_that_only_looks_listed_is_refused(
+    browser: Browser, site: Site, spot: str, origin: str
+) -> None:
+    await browser.sign_in("None")
+    page = await browser.open(origin)
+    assert await fetch(page, f"/any{spot}/read") == "TypeError"
+    assert await fetch(page, f"/any{spot}/put", JSON_PUT) == "TypeError"
+    assert site.arrived(f"/any{spot}") == ["GET"]
+
+
 async def test_a_cookie_of_another_site_does_not_travel(browser: Browser, spot: str) -> None:
-    """A listed page there is told 401 with SameSite=Lax; it takes None (docs: quick start)."""
+    """With SameSite=Lax a listed page of another site is told so by a 401 that it can read."""
     await browser.sign_in("Lax")
     page = await browser.open(PARTNER)
     assert await fetch(page, f"/any{spot}/lax") == [401, "cors", "session_missing"]
@@ -119,16 +133,12 @@ async def test_a_cookie_of_another_site_does_not_travel(browser: Browser, spot: 
 async def test_a_preflight_is_remembered(browser: Browser, site: Site, spot: str) -> None:
     await browser.sign_in()
     page = await browser.open(APP)
-    for path in (f"/any{spot}/remembered", f"/fresh{spot}/asked-again"):
-        for _ in range(2):
-            assert await fetch(page, path, JSON_PUT) == [200, "cors", path]
-    assert await journal(site, f"/any{spot}/remembered") == [
-        ("OPTIONS", 204),
-        ("PUT", 200),
-        ("PUT", 200),
-    ]
-    # max_age: 0s
-    assert await journal(site, f"/fresh{spot}/asked-again") == [("OPTIONS", 204), ("PUT", 200)] * 2
+    remembered, forgotten = f"/any{spot}", f"/fresh{spot}"  # max_age: 10m and 0s
+    for path in (remembered, remembered, forgotten, forgotten):
+        assert await fetch(page, path, JSON_PUT) == [200, "cors", path]
+    asked, put = ("OPTIONS", 204), ("PUT", 200)
+    assert await journal(site, remembered) == [asked, put, put]
+    assert await journal(site, forgotten) == [asked, put, asked, put]
 
 
 async def test_events_arrive_with_the_cookie(browser: Browser, spot: str) -> None:
@@ -154,7 +164,8 @@ async def test_a_websocket_opens_with_the_cookie(
     await browser.sign_in("None" if origin == PARTNER else "Lax")
     page = await browser.open(origin)
     assert await page.evaluate(WEBSOCKET, f"{WSS}/any{spot}/ws") == ["u-1", "hello", 1000]
-    assert site.upstream.requests[-1].values("Cookie") == []
+    [request] = [each for each in site.upstream.requests if each.path == f"/any{spot}/ws"]
+    assert request.values("Cookie") == []
 
 
 async def test_a_websocket_without_a_session_does_not_open(

@@ -23,8 +23,9 @@ from tests.e2e.browser.cases import (
     matrix,
     pairs,
 )
-from tests.e2e.browser.conftest import Browser, Site
+from tests.e2e.browser.conftest import Browser
 from tests.e2e.browser.contract import WATCHED, Read, expect
+from tests.e2e.browser.site import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
