@@ -37,6 +37,8 @@ NAMES: Final = frozenset(
 _SAFE: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=:;/.+@"
 _MARKS_MAX: Final = 8
 """Spellings that are looked for; each costs a look through the head."""
+_EXAMINED_MAX: Final = 1024
+"""Spellings of any field that need no second look; the heads are of at most 4 KiB."""
 
 
 class Volatile:
@@ -44,17 +46,25 @@ class Volatile:
 
     def __init__(self) -> None:
         self.marks: tuple[bytes, ...] = ()
+        self._examined: set[bytes] = set()
 
     def __repr__(self) -> str:
         return f"<Volatile fields={len(self.marks)}>"
 
     def learn(self, head: RequestHead) -> None:
         """Look for the volatile fields of `head` from now on."""
+        examined = self._examined
         for name, _ in head.fields:
-            mark = b"\r\n%b: " % name
-            known = mark in self.marks or len(self.marks) >= _MARKS_MAX
-            if not known and name.lower() in NAMES:
-                self.marks += (mark,)
+            if name not in examined:
+                self._examine(name)
+
+    def _examine(self, name: bytes) -> None:
+        if len(self._examined) >= _EXAMINED_MAX:
+            self._examined.clear()
+        self._examined.add(name)
+        mark = b"\r\n%b: " % name
+        if name.lower() in NAMES and mark not in self.marks and len(self.marks) < _MARKS_MAX:
+            self.marks += (mark,)
 
     def cut(self, raw: bytes) -> tuple[bytes, dict[bytes, bytes]]:
         """Return a head without the values of its volatile fields, and these, by their marks.
