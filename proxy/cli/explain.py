@@ -116,13 +116,22 @@ def _notes(asked: str, seen: str) -> list[str]:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    from proxy.cli.request import PEER, Request, Url, parse_header, parse_method, parse_peer
+    from proxy.cli.request import (
+        PEER,
+        Request,
+        Url,
+        bare_cookies,
+        parse_header,
+        parse_method,
+        parse_peer,
+    )
 
     try:
         url = Url.parse(args.url)
         headers = [parse_header(text) for text in args.header]
         if args.cookie:
-            headers.append(parse_header(f"Cookie: {'; '.join(args.cookie)}"))
+            cookies = "; ".join(map(bare_cookies, args.cookie))
+            headers.append(parse_header(f"Cookie: {cookies}"))
         if args.bearer is not None:
             headers.append(parse_header(f"Authorization: Bearer {args.bearer}"))
         method = parse_method(args.method)

@@ -18,6 +18,7 @@ PEER: Final = "127.0.0.1"
 
 _URL: Final = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
 # RFC 9110 section 5.6.2 for names; section 5.5 for values, whose bytes above 127 are the sender's.
+_COOKIE_NAME: Final = "cookie:"
 _HEADER: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 
@@ -83,6 +84,11 @@ def parse_header(text: str) -> tuple[str, str]:
     if name.lower() == "content-length" and not (value.isascii() and value.isdigit()):
         raise ValueError("Content-Length is a number")
     return name, value
+
+
+def bare_cookies(text: str) -> str:
+    """Return cookies without the name of their header, which comes along when they are copied."""
+    return text[len(_COOKIE_NAME) :].strip() if text.lower().startswith(_COOKIE_NAME) else text
 
 
 def parse_method(text: str) -> str:

@@ -29,7 +29,6 @@ VARIABLES: Final = ("AUTH_SECRET", "NEXTAUTH_SECRET")
 GENERATIONS: Final = (
     "v5, v4, v3, v3-encrypted, authcore-0.23, authcore-0.18.1, authcore-0.18.0, hs256, hs384, hs512"
 )
-_HEADER: Final = "cookie:"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -158,13 +157,12 @@ def _cookie_name(args: argparse.Namespace, session: SessionConfig) -> str | None
 def _inspect(args: argparse.Namespace, now: float) -> int:
     """Say what session a request with these cookies has, and whether it is valid."""
     from proxy.cli.inspection import inspect
+    from proxy.cli.request import bare_cookies
     from proxy.core.session import SessionRule
 
     if args.cookie_header is None and args.bearer is None:
         raise UsageError("name what to inspect: --cookie-header or --bearer")
-    cookies = args.cookie_header
-    if cookies is not None and cookies.lower().startswith(_HEADER):
-        cookies = cookies[len(_HEADER) :]
+    cookies = None if args.cookie_header is None else bare_cookies(args.cookie_header)
     sessions = _sessions(args)
     try:
         rules = [SessionRule.compile(name, session) for name, session in sessions.items()]

@@ -33,6 +33,7 @@ def serve(config: Config) -> int:
 
 
 async def _serve(config: Config) -> int:
+    ended = _ending()  # before anybody can learn that there is something to end
     worker = Worker(config)
     try:
         await worker.start()
@@ -40,7 +41,7 @@ async def _serve(config: Config) -> int:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         _log.error("cannot start", extra={"reason": reason})
         return 1
-    await _ending()
+    await ended
     again = asyncio.ensure_future(_interrupted())
     drained = asyncio.ensure_future(worker.drain())
     await asyncio.wait({again, drained}, return_when=asyncio.FIRST_COMPLETED)
@@ -53,8 +54,8 @@ async def _serve(config: Config) -> int:
     return 0
 
 
-async def _ending() -> None:
-    """Wait for TERM or INT; HUP is taken note of."""
+def _ending() -> asyncio.Future[None]:
+    """Return what is done when TERM or INT comes; HUP is taken note of."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
@@ -68,7 +69,7 @@ async def _ending() -> None:
         signal.SIGHUP,
         lambda: _log.warning("reload is not built yet: restart to read the configuration"),
     )
-    await ended
+    return ended
 
 
 async def _interrupted() -> None:

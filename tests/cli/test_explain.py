@@ -65,6 +65,12 @@ def test_neither_tokens_nor_secrets_are_printed(explain: Explain) -> None:
             assert SECRET not in said.out + said.err
 
 
+@pytest.mark.parametrize("name", ["Cookie: ", "cookie:", ""])
+def test_cookies_may_be_copied_with_the_name_of_their_header(explain: Explain, name: str) -> None:
+    said = explain("GET", "/x", "--cookie", f"{name}{COOKIE}={token()}")
+    assert (said.code, said.err) == (0, "")
+
+
 def test_cookies_headers_bearer_and_peer_arrive(explain: Explain) -> None:
     said = explain(
         *("get", "https://h.example/tenant/x?q", "--cookie", "a=1; b=2", "--cookie", "c=3"),
