@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.core.head import RequestHead
     from proxy.core.rules import Rules
     from proxy.core.session import Credential, Session
+    from proxy.telemetry.metrics import Metrics
     from proxy.upstream.pool import Pool
 
     Recall = Callable[[Credential, float], Session | None]
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
 
 _HEADS: Final = 2048
 _HEAD_BYTES_MAX: Final = 4096
-"""Heads that are remembered, and how large they may be: at most about 30 MiB of them and theirs."""
+_FIELDS_MAX: Final = 64
+"""Heads that are remembered, and how large they may be: 45 MiB at the worst, 5 KiB each as a rule,
+with all that was decided for them.
+"""
+_ONE_OF: Final = 8
+"""Once full, one of so many new heads is learnt. If each were, in the place of the oldest, a few
+more than fit that come in turn would all be forgotten before they come again.
+"""
 _SEEN_MAX: Final = 8192
 """Heads that came once. Those that never come again, with a trace id say, are not to be learnt."""
 _ASKS_MORE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
@@ -55,20 +63,30 @@ class Known:
 class Lane:
     """The heads that one generation of the configuration has permitted."""
 
-    def __init__(self, rules: Rules, pools: Mapping[str, Pool], recall: Recall) -> None:
+    def __init__(
+        self, rules: Rules, pools: Mapping[str, Pool], recall: Recall, metrics: Metrics
+    ) -> None:
         self._rules = rules
         self._pools = pools
         self._recall = recall
+        self._metrics = metrics
         self._known: dict[tuple[str, str, bytes], Known] = {}
         self._seen: set[int] = set()
+        self._offered = 0
 
     def __repr__(self) -> str:
         return f"<Lane heads={len(self._known)}>"
 
-    def learn(self, x: Exchange, permit: Permit) -> None:
-        """Remember what was decided for the head of `x`, if it came for the second time."""
+    def learn(self, x: Exchange, permit: Permit, *, last: bool = False) -> None:
+        """Remember what was decided for the head of `x`, if it came for the second time; not when
+        its connection ends with it (`last`), as only its parser knows all the ways to ask for that.
+        """
         head = x.head
-        if not 0 < len(head.raw) <= _HEAD_BYTES_MAX or not _is_plain(head) or permit.upgrade:
+        if last:
+            return
+        if not 0 < len(head.raw) <= _HEAD_BYTES_MAX or len(head.fields) > _FIELDS_MAX:
+            return
+        if not _is_plain(head) or permit.upgrade:
             return
         pool = self._pools[permit.route.upstream]
         good = permit.session is not None or permit.credential is None
@@ -80,11 +98,20 @@ class Lane:
                 self._seen.clear()
             self._seen.add(mark)
             return
-        if len(self._known) >= _HEADS:
-            del self._known[next(iter(self._known))]  # the oldest
-        begin = opening(x, permit, self._rules, head.noted[b"host"])
-        scheme = "https" if head.tls else "http"
-        self._known[head.peer, scheme, head.raw] = Known(x, permit, begin)
+        key = head.peer, "https" if head.tls else "http", head.raw
+        if self._has_room(key):
+            begin = opening(x, permit, self._rules, head.noted[b"host"])
+            self._known[key] = Known(x, permit, begin)
+
+    def _has_room(self, key: tuple[str, str, bytes]) -> bool:
+        known = self._known
+        if len(known) < _HEADS or known.pop(key, None) is not None:  # so that it comes last
+            return True
+        self._offered += 1
+        if self._offered % _ONE_OF:
+            return False
+        del known[next(iter(known))]  # the oldest
+        return True
 
     def find(self, raw: bytes, whoever: Client, now: float) -> Known | None:
         """Return what is known of this head from this peer, if it may be used at the Unix time
@@ -105,7 +132,11 @@ class Lane:
         route = known.permit.route
         pool = self._pools[route.upstream]
         taken = pool.take_idle(max_idle(known.x.head.method, pool.pool_idle))
-        return None if taken is None else Attempt(*taken, route.timeouts)
+        if taken is None:
+            return None
+        if known.permit.credential is not None:
+            self._metrics.session_cache_hits += 1
+        return Attempt(*taken, route.timeouts)
 
 
 def _is_plain(head: RequestHead) -> bool:

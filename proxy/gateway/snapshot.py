@@ -55,6 +55,6 @@ def take_snapshot(
         rules,
         resolver.resolve,
         pools,
-        Lane(rules, pools, resolver.recall),
+        Lane(rules, pools, resolver.recall, metrics),
         config.health_path,
     )

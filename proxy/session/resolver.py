@@ -36,7 +36,7 @@ class Resolver:
 
     def recall(self, credential: Credential, now: float) -> Session | None:
         """Return the session of `credential` if it is remembered and may be used at the Unix time
-        `now`.
+        `now`. Whoever uses it counts it (`session_cache_hits`).
         """
         return self._remembered[credential.session].recall(credential, now)
 
@@ -53,12 +53,9 @@ class Remembered:
         self._sessions: LRUCache[bytes, tuple[float, Session]] = LRUCache(entries)
 
     def recall(self, credential: Credential, now: float) -> Session | None:
-        """Return the session if memory holds it and it is fresh."""
+        """Return the session if memory holds it and it is fresh. Not counted as a use of it."""
         known = self._sessions.get(credential.digest)
-        if known is None or now >= known[0]:
-            return None
-        self._metrics.session_cache_hits += 1
-        return known[1]
+        return None if known is None or now >= known[0] else known[1]
 
     def find(self, credential: Credential, now: float) -> Session:
         """Return the session, from memory while that is fresh. Raises SessionInvalid and
@@ -68,6 +65,7 @@ class Remembered:
             return self._rule.verify(credential, now)
         known = self.recall(credential, now)
         if known is not None:
+            self._metrics.session_cache_hits += 1
             return known
         self._metrics.session_cache_misses += 1
         session = self._rule.verify(credential, now)

@@ -119,24 +119,32 @@ async def test_a_session_that_was_looked_up_again_is_another_one() -> None:
     async with Road() as road:
         x = await learn(road, request)
         _, permit = await road.permit(request)
-        lane = Lane(road.snapshot.rules, road.snapshot.pools, lambda *_: None)
+        lane = Lane(road.snapshot.rules, road.snapshot.pools, lambda *_: None, road.metrics)
         lane.learn(x, permit)
         lane.learn(x, permit)
         assert repr(lane) == "<Lane heads=1>"
         assert lane.find(request.raw, whoever(request), NOW) is None
 
 
-async def test_looking_counts_as_a_use_of_the_session_memory() -> None:
+async def test_a_session_counts_as_used_by_who_enters_and_by_nobody_else() -> None:
     request = raw(SIGNED_IN)
-    async with Road() as road:
+    async with Road(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as road:
         await learn(road, request)
         before = road.metrics.session_cache_hits
-        assert found(road, request)
+        known = road.snapshot.lane.find(request.raw, whoever(request), NOW)
+        assert known is not None
+        assert road.snapshot.lane.attempt(known) is None
+        assert road.metrics.session_cache_hits == before
+        await road.forward()
+        attempt = road.snapshot.lane.attempt(known)
+        assert attempt is not None
         assert road.metrics.session_cache_hits == before + 1
+        attempt.abort()
 
 
 async def test_the_oldest_heads_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_HEADS", 2)
+    monkeypatch.setattr(module, "_ONE_OF", 1)
     requests = [raw(SIGNED_IN, data=b"%d" % number) for number in range(3)]
     async with Road() as road:
         for request in requests:
@@ -185,3 +193,55 @@ async def test_no_secret_shows_in_its_text() -> None:
         for text in (repr(road.snapshot.lane), repr(known), repr(request)):
             assert "secret" not in text
             assert not any(name in text for name in AUTO)
+
+
+async def test_many_small_fields_are_not_learnt() -> None:
+    few, many = ([("A", "b")] * count for count in (60, 80))
+    async with Road() as road:
+        await learn(road, request := raw(SIGNED_IN, *few, data=b"few"))
+        assert found(road, request)
+        await learn(road, request := raw(SIGNED_IN, *many, data=b"many"))
+        assert not found(road, request)
+
+
+async def test_what_is_learnt_anew_makes_no_room_and_is_the_youngest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HEADS", 2)
+    monkeypatch.setattr(module, "_ONE_OF", 1)
+    one, two, three = (raw(SIGNED_IN, data=b"%d" % number) for number in range(3))
+    async with Road() as road:
+        await learn(road, one)
+        await learn(road, two)
+        await learn(road, two, times=1)
+        assert found(road, one)
+        assert found(road, two)
+        await learn(road, one, times=1)
+        await learn(road, three)
+        assert [found(road, request) for request in (one, two, three)] == [True, False, True]
+
+
+async def test_the_last_request_of_a_connection_is_not_learnt() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        x, permit = await road.permit(request)
+        for _ in range(3):
+            road.snapshot.lane.learn(x, permit, last=True)
+        assert repr(road.snapshot.lane) == "<Lane heads=0>"
+
+
+async def test_heads_that_come_in_turn_and_do_not_fit_are_known_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HEADS", 10)
+    requests = [raw(SIGNED_IN, data=b"%d" % number) for number in range(12)]
+    hits = 0
+    async with Road() as road:
+        for _ in range(10):
+            for request in requests:
+                if found(road, request):
+                    hits += 1
+                else:
+                    await learn(road, request, times=1)
+        assert repr(road.snapshot.lane) == "<Lane heads=10>"
+    assert hits > 60
