@@ -95,10 +95,11 @@ class Gateway:
         x = begun.x if begun else self._begin(client, head, snapshot)
         try:
             if begun:
+                begun.check()
                 return await forward(x, begun.permit, snapshot, client, body, begun.attempt)
             outcome = await decide(x, snapshot.rules, snapshot.resolve)
             if isinstance(outcome, Permit):
-                snapshot.lane.learn(x, outcome)
+                snapshot.lane.learn(x, outcome, last=client.closes)
                 return await forward(x, outcome, snapshot, client, body)
             x.status = outcome.status
             close = client.closes or not body.complete

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from proxy.config.model import Limits
     from proxy.gateway.downstream import Begun, Splice
 
+_NOT_ALONE: tuple[RawRequestMessage | None, bytes] = None, b""
+
 
 class Inbox(web.RequestHandler):
     """The incoming half of a client's connection.
@@ -79,7 +81,7 @@ class Inbox(web.RequestHandler):
         self._tls = tls
         self._peer = ""
         self._body: StreamReader = EMPTY_PAYLOAD
-        self._alone: tuple[RawRequestMessage | None, bytes] = None, b""
+        self._alone = _NOT_ALONE
         self._intake = Intake(limits.head)
         self._discarding = False
         self.passage: Begun | None = None
@@ -134,9 +136,21 @@ class Inbox(web.RequestHandler):
             intake.lose()
         elif count > 1 or self._upgraded:
             intake.lose()
-        elif intake.end_head(data, _declared_length(message, payload)):
-            self._alone = message, data
+        else:
+            declared = _declared_length(message)
+            if declared and payload is EMPTY_PAYLOAD:
+                self._refuse_length()
+            elif intake.end_head(data, declared):
+                self._alone = message, data
         self._body = payload
+
+    def _refuse_length(self) -> None:
+        """The parser waits for a body of 2**64 - 1 bytes, and has made a request without one: all
+        that follows would be lost in it.
+        """
+        self._messages.pop()
+        self._queue_error(BadRequest("a Content-Length that no body can have"))
+        self._intake.lose()
 
     def _part_of_head(self, data: bytes) -> None:
         """A head has begun and not ended: start its deadline, and bound what it may hold."""
@@ -177,6 +191,9 @@ class Inbox(web.RequestHandler):
 
     def head_of(self, message: RawRequestMessage) -> RequestHead:
         """Return the head of a message that the parser has made."""
+        raw = b""
+        if self._alone[0] is message:
+            raw, self._alone = self._alone[1], _NOT_ALONE
         version = message.version
         minor = 1 if version is HttpVersion11 else version.minor if version.major == 1 else -1
         return RequestHead(
@@ -186,7 +203,7 @@ class Inbox(web.RequestHandler):
             message.raw_headers,
             self._peer,
             self._tls,
-            self._alone[1] if self._alone[0] is message else b"",
+            raw,
         )
 
     def open_tunnel(self, tunnel: Splice) -> bytes:
@@ -200,8 +217,6 @@ class Inbox(web.RequestHandler):
         return tail
 
 
-def _declared_length(message: RawRequestMessage, payload: StreamReader) -> int | None:
+def _declared_length(message: RawRequestMessage) -> int | None:
     """Return the length of the body that the head declares, in bytes; None for chunks."""
-    if payload is EMPTY_PAYLOAD:
-        return 0
-    return None if message.chunked else int(message.headers["Content-Length"])
+    return None if message.chunked else int(message.headers.get("Content-Length", 0))

@@ -97,11 +97,10 @@ class Intake:
         bounded: a body in chunks of one byte each has five bytes of framing for each of its own.
         """
         self._body_bytes += size
-        if self._left is not None:
-            self._left -= size
-            self.at_rest = self._left == 0
-            if self._left <= 0:
-                self._left = None
+        if size:
+            left = self._left
+            self.at_rest = left == size
+            self._left = left - size if left is not None and left > size else None
         if self._body_bytes - body <= self._limit + body * 8:
             return None
         return HeadTooLarge("more trailers than a head may have fields")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.core.head import RequestHead
     from proxy.core.rules import Rules
     from proxy.core.session import Credential, Session
+    from proxy.telemetry.metrics import Metrics
     from proxy.upstream.pool import Pool
 
     Recall = Callable[[Credential, float], Session | None]
@@ -38,10 +39,23 @@ if TYPE_CHECKING:
 
 _HEADS: Final = 2048
 _HEAD_BYTES_MAX: Final = 4096
-"""Heads that are remembered, and how large they may be: at most about 30 MiB of them and theirs."""
+_FIELDS_MAX: Final = 64
+"""Heads that are remembered, and how large they may be: 45 MiB at the worst, 5 KiB each as a rule,
+with all that was decided for them.
+"""
+_ONE_OF: Final = 8
+"""Once full, one of so many new heads is learnt. If each were, in the place of the oldest, a few
+more than fit that come in turn would all be forgotten before they come again.
+"""
 _SEEN_MAX: Final = 8192
 """Heads that came once. Those that never come again, with a trace id say, are not to be learnt."""
 _ASKS_MORE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+_Key = tuple[object, ...]
+"""Peer, scheme, size of the head, the head without volatile values, and the marks of these: a head
+that has no value at such a place, or another kind of value, is another one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +85,31 @@ class Known:
 class Lane:
     """The heads that one generation of the configuration has permitted."""
 
-    def __init__(self, rules: Rules, pools: Mapping[str, Pool], recall: Recall) -> None:
+    def __init__(
+        self, rules: Rules, pools: Mapping[str, Pool], recall: Recall, metrics: Metrics
+    ) -> None:
         self._rules = rules
         self._pools = pools
         self._recall = recall
-        self._known: dict[tuple[str, str, int, bytes], Known] = {}
+        self._metrics = metrics
+        self._known: dict[_Key, Known] = {}
         self._seen: set[int] = set()
+        self._offered = 0
         self._volatile = Volatile()
 
     def __repr__(self) -> str:
         return f"<Lane heads={len(self._known)}>"
 
-    def learn(self, x: Exchange, permit: Permit) -> None:
-        """Remember what was decided for the head of `x`, if it came for the second time."""
+    def learn(self, x: Exchange, permit: Permit, *, last: bool = False) -> None:
+        """Remember what was decided for the head of `x`, if it came for the second time; not when
+        its connection ends with it (`last`), as only its parser knows all the ways to ask for that.
+        """
         head = x.head
-        if not 0 < len(head.raw) <= _HEAD_BYTES_MAX or not _is_plain(head) or permit.upgrade:
+        if last:
+            return
+        if not 0 < len(head.raw) <= _HEAD_BYTES_MAX or len(head.fields) > _FIELDS_MAX:
+            return
+        if not _is_plain(head) or permit.upgrade:
             return
         pool = self._pools[permit.route.upstream]
         good = permit.session is not None or permit.credential is None
@@ -95,17 +119,28 @@ class Lane:
         cut, values = self._volatile.cut(head.raw)
         if not self._came_before(cut):
             return
-        if len(self._known) >= _HEADS:
-            del self._known[next(iter(self._known))]  # the oldest
         scheme = "https" if head.tls else "http"
+        key = head.peer, scheme, len(head.raw), cut, *values
+        if not self._has_room(key):
+            return
         marks = {mark[2:-2].lower(): mark for mark in values}
-        self._known[head.peer, scheme, len(head.raw), cut] = Known(
+        self._known[key] = Known(
             x,
             permit,
             template(opening(x, permit, self._rules, head.noted[b"host"]), values),
             marks.get(b"x-request-id"),
             marks.get(b"traceparent"),
         )
+
+    def _has_room(self, key: _Key) -> bool:
+        known = self._known
+        if len(known) < _HEADS or known.pop(key, None) is not None:  # so that it comes last
+            return True
+        self._offered += 1
+        if self._offered % _ONE_OF:
+            return False
+        del known[next(iter(known))]  # the oldest
+        return True
 
     def _came_before(self, cut: bytes) -> bool:
         mark = hash(cut)
@@ -123,7 +158,7 @@ class Lane:
         used at the Unix time `now`.
         """
         cut, values = self._volatile.cut(raw)
-        known = self._known.get((whoever.address, whoever.scheme, len(raw), cut))
+        known = self._known.get((whoever.address, whoever.scheme, len(raw), cut, *values))
         if known is None:
             return None
         credential, traced = known.permit.credential, known.trace_mark
@@ -141,7 +176,11 @@ class Lane:
         route = known.permit.route
         pool = self._pools[route.upstream]
         taken = pool.take_idle(max_idle(known.x.head.method, pool.pool_idle))
-        return None if taken is None else Attempt(*taken, route.timeouts)
+        if taken is None:
+            return None
+        if known.permit.credential is not None:
+            self._metrics.session_cache_hits += 1
+        return Attempt(*taken, route.timeouts)
 
 
 def _is_plain(head: RequestHead) -> bool:

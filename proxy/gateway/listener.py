@@ -15,7 +15,7 @@ import logging
 import socket
 import struct
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
@@ -83,6 +83,7 @@ class ClientConnection(Corked, Inbox):
 
     __slots__ = (
         "_outbox",
+        "_sent",
         "_server",
         "_unsent",
         "busy",
@@ -122,8 +123,9 @@ class ClientConnection(Corked, Inbox):
         self._body = EMPTY_PAYLOAD  # one that was not read to its end leads back here
         if task is not None:
             task.cancel()
-        if self.passage is not None:
-            self.passage.client_gone()
+        begun, self.passage = self.passage, None  # else each would keep the other
+        if begun is not None:
+            begun.client_gone()
         if self.tunnel is not None:
             self.tunnel.client_gone()
 
@@ -132,14 +134,14 @@ class ClientConnection(Corked, Inbox):
         self.passage = self._server.gateway.enter(self, data)
         if self.passage is None:
             return False
-        self.busy, self.head_sent, self.last = True, False, False
+        self.busy, self.last = True, False
         self.read_deadline = NEVER
         return True
 
     def passed(self) -> None:
         """The exchange in the lane has ended with its answer; the task has waited all the time."""
         self.passage = None
-        self.busy = False
+        self.busy = self.head_sent = False
         self.read_deadline = monotonic() + self._server.limits.idle
 
     def take_back(self, begun: Begun) -> None:
@@ -169,7 +171,7 @@ class ClientConnection(Corked, Inbox):
                 return
             while not self._force_close:
                 message, payload = await self.next_message()
-                self.busy, self.head_sent = True, False
+                self.busy = True
                 if isinstance(message, RawRequestMessage):
                     modern = message.version is HttpVersion11
                     self.last = message.should_close or message.upgrade or not modern
@@ -180,7 +182,7 @@ class ClientConnection(Corked, Inbox):
                     await gateway.refuse(self, message)
                 else:
                     keep = await message.go_on(payload)
-                self.busy = False
+                self.busy = self.head_sent = False
                 if not keep:
                     break
                 if self._paused:  # else a client that reads nothing could ask for ever more
@@ -191,7 +193,19 @@ class ClientConnection(Corked, Inbox):
             _log.exception("a connection failed")
         finally:
             self.busy = False
+            self._abandon()
             self._close_gently()
+
+    def _abandon(self) -> None:
+        """End an exchange of the lane that was given to the task in the turn that ended it."""
+        for message, _ in self._messages:
+            given: object = message
+            if not isinstance(given, RawRequestMessage | ProxyError):
+                cast("Begun", given).client_gone()
+
+    def eof_received(self) -> None:
+        """The client sends no more, and the event loop will close: what is held goes out first."""
+        self.uncork()
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client. Raises ConnectionError when it is gone."""
@@ -238,6 +252,7 @@ class ClientConnection(Corked, Inbox):
         """Close the connection if no request is under way; return whether it was closed."""
         if self.busy or self._intake.head_bytes or self._messages:
             return False
+        self._discarding = True
         self.uncork()
         self.force_close()
         return True
@@ -287,6 +302,7 @@ class ClientConnection(Corked, Inbox):
 
     def _end(self) -> None:
         """Close the connection; one on which the client leaves bytes of ours lying is aborted."""
+        self._discarding = True
         self.uncork()
         if self.transport is not None and self.transport.get_write_buffer_size():
             self.abort()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Passage:
     """Implements `proxy.gateway.downstream.Begun`."""
 
-    __slots__ = ("_client", "_go_on", "_recorder", "attempt", "permit", "snapshot", "x")
+    __slots__ = ("_client", "_failure", "_go_on", "_recorder", "attempt", "permit", "snapshot", "x")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Passage:
         self._client = client
         self._recorder = recorder
         self._go_on = go_on
+        self._failure: Exception | None = None
         _fill_in(x, known, attempt)
         trace.name(x, *known.sent(values))
         data = fill(known.opening, values) + names(x)
@@ -69,15 +70,30 @@ class Passage:
             return
         x, filters = self.x, self.snapshot.rules.response_filter
         self.attempt.connection.notify = None
-        relay_first(x, answer, filters, client, self.attempt, close=False)
+        try:
+            relay_first(x, answer, filters, client, self.attempt, close=False)
+        except Exception as error:  # noqa: BLE001 - it goes where every error goes (handler.py)
+            self._failure = error
+            self.attempt.abort()
+            client.take_back(self)
+            return
         self.attempt.finish()
-        self._end()
         client.passed()
+        self._end()
 
     def leave(self) -> None:
         """Give the exchange to the connection's task, which goes on with it by the ordinary way."""
         self.attempt.connection.notify = None
         self._client.take_back(self)
+
+    def check(self) -> None:
+        """Raise what went wrong in the lane, if something did."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # else this frame, which the error keeps, would keep the error
 
     async def go_on(self, payload: Payload) -> bool:
         """Go on by the ordinary way; return whether the client's connection can carry another

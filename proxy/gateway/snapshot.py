@@ -63,7 +63,7 @@ def take_snapshot(
         resolver.resolve,
         stores,
         pools,
-        Lane(rules, pools, resolver.recall),
+        Lane(rules, pools, resolver.recall, metrics),
         config.health_path,
     )
 

@@ -49,12 +49,9 @@ class Memory:
         return f"<Memory of {self._rule.name} flights={len(self._flights)}>"
 
     def recall(self, credential: Credential, now: float) -> Session | None:
-        """Return the session if memory holds it and it is fresh."""
+        """Return the session if memory holds it and it is fresh. Not counted as a use of it."""
         known = self._sessions.get(credential.digest)
-        if known is None or now >= known[0]:
-            return None
-        self._metrics.session_cache_hits += 1
-        return known[1]
+        return None if known is None or now >= known[0] else known[1]
 
     def find(self, credential: Credential, now: float) -> Session | None:
         """Return the session, from memory while that is fresh; None if the store is to be asked.
@@ -63,6 +60,7 @@ class Memory:
         """
         known = self.recall(credential, now)
         if known is not None:
+            self._metrics.session_cache_hits += 1
             return known
         if self._rule.is_stored(credential):
             return None

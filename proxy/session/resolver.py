@@ -54,6 +54,6 @@ class Resolver:
 
     def recall(self, credential: Credential, now: float) -> Session | None:
         """Return the session of `credential` if it is remembered and may be used at the Unix time
-        `now`.
+        `now`. Whoever uses it counts it (`session_cache_hits`).
         """
         return self._memories[credential.session].recall(credential, now)

@@ -12,7 +12,13 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy.errors import ConnectionStale, ProxyError, UpstreamProtocol, UpstreamTimeout
+from proxy.errors import (
+    ConnectionStale,
+    ProxyError,
+    UpstreamProtocol,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from proxy.upstream.deadlines import NEVER
 from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
@@ -46,6 +52,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         "_outbox",
         "_reader",
         "_reading_paused",
+        "_sent",
         "_unsent",
         "_waiter",
         "_writing_paused",
@@ -68,6 +75,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self._loop = loop
         self._outbox = outbox
         self._unsent: list[bytes] = []
+        self._sent = False
         self._on_lost = on_lost
         self._reader: ResponseReader | None = None
         self._error: ProxyError | None = None
@@ -95,6 +103,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         101.
         """
         self._reader = ResponseReader(bodiless=bodiless, upgrade=upgrade)
+        self._sent = False
 
     def write(self, data: bytes) -> None:
         """Send bytes of the request. Raises the failure that ended the connection."""
@@ -247,6 +256,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
             else:
                 self.sink(data)
             return
+        if self._unsent and not self._sent:
+            self.fail(UpstreamUnreachable("the connection spoke before it was asked"))
+            return
         try:
             reader.feed(data)
         except UpstreamProtocol as error:
@@ -265,7 +277,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         transport, self.transport = self.transport, None
         self._unsent.clear()
-        if exc is not None and transport is not None and self._error is None:
+        if exc is not None and transport is not None and self._error is None and self._sent:
             # A write may have failed; what the endpoint had said before is still to be heard.
             data = leftover(transport)
             if data:
@@ -296,6 +308,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         """Return what the end of the connection means for the exchange that was under way."""
         reader = self._reader
         if reader is not None:
+            if not reader.started and not self._sent:
+                return UpstreamUnreachable("the connection had ended before the request left")
             if self.reused and not reader.started:
                 return ConnectionStale("the pooled connection had ended")
             if exc is not None and not reader.complete:

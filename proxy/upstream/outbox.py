@@ -10,10 +10,17 @@ request from 33 to 12 µs (docs/performance.md). Pieces of one connection leave 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
+
+_log = logging.getLogger("gatelodge.upstream")
 
 _LARGE: Final = 16 * 1024
 """Bytes from which a piece is written at once: copying it would cost more than waking somebody."""
+_PIECES: Final = 16
+"""Pieces that one connection may hold. One turn can answer thousands of pipelined requests, and
+until something was written nobody learns that the client does not read.
+"""
 
 
 class Outbox:
@@ -35,11 +42,17 @@ class Outbox:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
-            connection.uncork()
+            try:
+                connection.uncork()
+            except Exception:  # noqa: BLE001 - the others would wait for ever
+                _log.exception("a connection could not be sent to")
+                connection.give_up()
 
 
 class Corked:
     """A connection that holds what it is to send until the turn is over.
+
+    `_sent` says that something was given to the transport since it was last made false.
 
     Whoever closes `transport` calls `uncork` first; what an abort leaves behind is lost, as is what
     the kernel had not sent.
@@ -49,6 +62,7 @@ class Corked:
 
     transport: asyncio.Transport | None
     _outbox: Outbox
+    _sent: bool
     _unsent: list[bytes]
 
     def cork(self, data: bytes) -> None:
@@ -61,6 +75,8 @@ class Corked:
         unsent.append(data)
         if len(unsent) == 1:
             self._outbox.add(self)
+        elif len(unsent) == _PIECES:
+            self.uncork()
 
     def uncork(self) -> None:
         """Send what is held now. What is held for a connection that has ended is lost."""
@@ -74,3 +90,9 @@ class Corked:
         transport = self.transport
         if transport is not None and not transport.is_closing():  # uvloop raises for a closed one
             transport.write(data)
+            self._sent = True  # type: ignore[misc]  # a slot of the subclasses
+
+    def give_up(self) -> None:
+        """End the connection, to which nothing can be sent."""
+        if self.transport is not None:
+            self.transport.abort()

@@ -459,6 +459,7 @@ async def test_the_lane_is_open_again_behind_a_body_of_known_length(
     [
         ("Connection: close",),
         ("Connection: X-User-Id",),
+        ("Proxy-Connection: close",),
         ("Content-Length: 0",),
         ("Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings"),
         ("Expect: 100-continue",),

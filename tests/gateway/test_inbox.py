@@ -185,3 +185,50 @@ async def test_an_idle_connection_has_its_deadline_again_behind_a_passage() -> N
     waiting = listener.client.deadline
     listener.client.passed()
     assert listener.client.deadline < waiting == float("inf")
+
+
+async def test_a_passage_that_was_given_back_hears_of_a_client_that_left_before_its_turn() -> None:
+    listener = Laned()
+    await turns()
+    await listener.feed(PROBE)
+    [passing] = listener.passing
+    # One turn of the loop: the client's end is noted first, then something comes from the endpoint.
+    listener.transport.abort()
+    passing.leave()
+    await turns()
+    assert passing.gone
+    assert passing.went_on == 0
+
+
+async def test_nothing_enters_on_a_connection_that_is_being_closed() -> None:
+    listener = Laned()
+    await turns()
+    assert listener.client.close_idle()
+    listener.client.data_received(PROBE)  # TLS hands in what was there before its goodbye
+    assert listener.passing == []
+    late = Laned()
+    await turns()
+    late.expire()
+    late.client.data_received(PROBE)
+    assert late.passing == []
+
+
+async def test_a_length_that_the_parser_does_not_count_is_no_request() -> None:
+    listener = Laned()
+    await turns()
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n"
+    listener.client._intake.lose()
+    await listener.feed(head, PROBE)
+    assert listener.passing == []
+    assert listener.gateway.heads == []
+    [error] = listener.gateway.errors
+    assert error.status == 400
+    assert listener.written == b"<400>"
+
+
+async def test_nothing_of_a_head_is_kept_once_it_was_taken() -> None:
+    listener = Listener()
+    await turns()
+    await listener.feed(PROBE)
+    assert listener.gateway.heads[0].raw == PROBE
+    assert PROBE not in listener.client._alone

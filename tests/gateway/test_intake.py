@@ -137,3 +137,21 @@ def test_its_text_holds_numbers_only() -> None:
     intake = Intake(LIMIT)
     intake.add_to_head(b"Cookie: secret")
     assert repr(intake) == "<Intake head=14 body=0>"
+
+
+def test_bytes_behind_a_body_before_anything_was_made_of_them_are_not_at_rest() -> None:
+    intake = Intake(LIMIT)
+    intake.end_head(GET, 5)
+    intake.add_to_body(5, 0)  # the parser may have stopped within the body
+    intake.add_to_body(3, 0)
+    assert not intake.at_rest
+    intake.add_to_body(0, 5)
+    assert not intake.at_rest
+
+
+def test_resuming_the_parser_adds_nothing() -> None:
+    intake = Intake(LIMIT)
+    intake.end_head(GET, 5)
+    intake.add_to_body(5, 0)
+    intake.add_to_body(0, 5)
+    assert intake.at_rest

@@ -12,9 +12,9 @@ from proxy.core.cookies import AUTO
 from proxy.core.exchange import Exchange
 from proxy.core.head import RequestHead
 from proxy.gateway import lane as module
-from proxy.gateway.lane import Lane
+from proxy.gateway.lane import Known, Lane
 from tests.gateway.road import Road
-from tests.support.exchanges import COOKIE, NOW, head, token
+from tests.support.exchanges import COOKIE, HOST, NOW, head, token
 
 SIGNED_IN = ("Cookie", f"{COOKIE}={token('u-1')}")
 
@@ -40,6 +40,42 @@ def found(road: Road, request: RequestHead, **changes: Any) -> bool:
     """Return whether the lane knows these bytes, from where `request` came unless `changes`."""
     here = replace(whoever(request), **changes)
     return road.snapshot.lane.find(request.raw, here, NOW) is not None
+
+
+def known_of(road: Road, request: RequestHead) -> Known:
+    """Return what the lane knows of these bytes, which it must know."""
+    found = road.snapshot.lane.find(request.raw, whoever(request), NOW)
+    assert found is not None
+    return found[0]
+
+
+def sent(**ids: str) -> RequestHead:
+    """Return a head with these ids, whose bytes are those of its lines."""
+    fields = (SIGNED_IN, *ids.items())
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (("Host", HOST), *fields))
+    return raw(*fields, data=f"GET /api/x HTTP/1.1\r\n{lines}\r\n".encode())
+
+
+async def test_ids_of_the_request_may_differ() -> None:
+    async with Road() as road:
+        await learn(road, sent(traceparent="a1", b3="b1"))
+        assert found(road, sent(traceparent="a2", b3="b2"))
+        assert not found(road, sent(traceparent="a2"))
+        assert not found(road, sent(traceparent="a2", b3="b2", Accept="c"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("", "b123"), ("\0", "b12"), (" ", "b12"), ("\t", "b12"), ("é", "b1")]
+)
+async def test_what_is_no_id_makes_another_head_though_the_sizes_agree(
+    first: str, second: str
+) -> None:
+    async with Road() as road:
+        known = sent(traceparent="a1", b3="b1")
+        await learn(road, known)
+        other = sent(traceparent=first, b3=second)
+        assert abs(len(other.raw) - len(known.raw)) <= 1
+        assert not found(road, other)
 
 
 async def test_a_head_is_learnt_when_it_comes_again() -> None:
@@ -119,24 +155,31 @@ async def test_a_session_that_was_looked_up_again_is_another_one() -> None:
     async with Road() as road:
         x = await learn(road, request)
         _, permit = await road.permit(request)
-        lane = Lane(road.snapshot.rules, road.snapshot.pools, lambda *_: None)
+        lane = Lane(road.snapshot.rules, road.snapshot.pools, lambda *_: None, road.metrics)
         lane.learn(x, permit)
         lane.learn(x, permit)
         assert repr(lane) == "<Lane heads=1>"
         assert lane.find(request.raw, whoever(request), NOW) is None
 
 
-async def test_looking_counts_as_a_use_of_the_session_memory() -> None:
+async def test_a_session_counts_as_used_by_who_enters_and_by_nobody_else() -> None:
     request = raw(SIGNED_IN)
-    async with Road() as road:
+    async with Road(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as road:
         await learn(road, request)
         before = road.metrics.session_cache_hits
-        assert found(road, request)
+        known = known_of(road, request)
+        assert road.snapshot.lane.attempt(known) is None
+        assert road.metrics.session_cache_hits == before
+        await road.forward()
+        attempt = road.snapshot.lane.attempt(known)
+        assert attempt is not None
         assert road.metrics.session_cache_hits == before + 1
+        attempt.abort()
 
 
 async def test_the_oldest_heads_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_HEADS", 2)
+    monkeypatch.setattr(module, "_ONE_OF", 1)
     requests = [raw(SIGNED_IN, data=b"%d" % number) for number in range(3)]
     async with Road() as road:
         for request in requests:
@@ -167,9 +210,7 @@ async def test_without_a_pooled_connection_there_is_no_attempt() -> None:
     request = raw(target="/public/x")
     async with Road(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as road:
         await learn(road, request)
-        found = road.snapshot.lane.find(request.raw, whoever(request), NOW)
-        assert found is not None
-        known, _ = found
+        known = known_of(road, request)
         assert road.snapshot.lane.attempt(known) is None
         await road.forward()
         attempt = road.snapshot.lane.attempt(known)
@@ -186,3 +227,55 @@ async def test_no_secret_shows_in_its_text() -> None:
         for text in (repr(road.snapshot.lane), repr(known), repr(request)):
             assert "secret" not in text
             assert not any(name in text for name in AUTO)
+
+
+async def test_many_small_fields_are_not_learnt() -> None:
+    few, many = ([("A", "b")] * count for count in (60, 80))
+    async with Road() as road:
+        await learn(road, request := raw(SIGNED_IN, *few, data=b"few"))
+        assert found(road, request)
+        await learn(road, request := raw(SIGNED_IN, *many, data=b"many"))
+        assert not found(road, request)
+
+
+async def test_what_is_learnt_anew_makes_no_room_and_is_the_youngest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HEADS", 2)
+    monkeypatch.setattr(module, "_ONE_OF", 1)
+    one, two, three = (raw(SIGNED_IN, data=b"%d" % number) for number in range(3))
+    async with Road() as road:
+        await learn(road, one)
+        await learn(road, two)
+        await learn(road, two, times=1)
+        assert found(road, one)
+        assert found(road, two)
+        await learn(road, one, times=1)
+        await learn(road, three)
+        assert [found(road, request) for request in (one, two, three)] == [True, False, True]
+
+
+async def test_the_last_request_of_a_connection_is_not_learnt() -> None:
+    request = raw(SIGNED_IN)
+    async with Road() as road:
+        x, permit = await road.permit(request)
+        for _ in range(3):
+            road.snapshot.lane.learn(x, permit, last=True)
+        assert repr(road.snapshot.lane) == "<Lane heads=0>"
+
+
+async def test_heads_that_come_in_turn_and_do_not_fit_are_known_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_HEADS", 10)
+    requests = [raw(SIGNED_IN, data=b"%d" % number) for number in range(12)]
+    hits = 0
+    async with Road() as road:
+        for _ in range(10):
+            for request in requests:
+                if found(road, request):
+                    hits += 1
+                else:
+                    await learn(road, request, times=1)
+        assert repr(road.snapshot.lane) == "<Lane heads=10>"
+    assert hits > 60

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.gateway import passage as module
 from proxy.gateway.passage import Passage
 from tests.gateway.fakes import FakePayload
 from tests.gateway.road import Road
@@ -25,6 +26,7 @@ async def enter(road: Road) -> Passage:
         road.snapshot.lane.learn(x, permit)
     await road.forward()
     road.client.writes.clear()
+    road.client.head_sent = False
     road.client.whoever = x.client
     passage = road.gateway.enter(road.client, RAW)
     assert passage is not None
@@ -135,3 +137,35 @@ async def test_its_text_holds_no_more_than_the_endpoint() -> None:
         assert road.upstream.url in repr(passage)
         assert RAW.decode() not in repr(passage)
         passage.client_gone()
+
+
+async def test_an_error_in_the_lane_is_answered_as_by_the_ordinary_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("nobody expected this")
+
+    async with Road(OK) as road:
+        passage = await enter(road)
+        monkeypatch.setattr(module, "relay_first", fail)
+        await road.until(lambda: bool(road.client.lane))
+        assert road.client.lane == [passage]
+        assert not await passage.go_on(FakePayload())
+        [x] = road.records
+        assert (x.status, x.code) == (500, "internal")
+        assert road.client.writes[0].startswith(b"HTTP/1.1 500 ")
+        assert road.metrics.in_flight == 0
+        assert road.pool.endpoints[0].idle == 0
+    assert "nobody expected this" in caplog.text
+
+
+async def test_a_client_that_cannot_be_written_to_ends_the_exchange() -> None:
+    async with Road(OK) as road:
+        passage = await enter(road)
+        road.client.gone = True
+        await road.until(lambda: bool(road.client.lane))
+        with pytest.raises(ConnectionResetError):
+            await passage.go_on(FakePayload())
+        [x] = road.records
+        assert (x.status, x.code) == (499, "client_gone")
+        assert road.metrics.in_flight == 0

@@ -14,6 +14,7 @@ from proxy.errors import (
     RequestTimeout,
     UpstreamProtocol,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
@@ -156,6 +157,7 @@ async def test_a_bad_answer_reaches_whoever_waits_for_it() -> None:
 async def test_what_an_early_end_means(reused: bool, sent: bytes, kind: type[ProxyError]) -> None:
     wire = Wire()
     wire.connection.reused = reused
+    wire.connection.write(b"request")
     waiter = waiting(wire.connection.answer())
     await turns()
     if sent:
@@ -351,3 +353,38 @@ async def test_its_text_tells_its_state() -> None:
         "<UpstreamConnection idle reused>",
         "<UpstreamConnection closed reused>",
     ]
+
+
+async def test_what_comes_before_the_request_has_left_is_not_its_answer() -> None:
+    wire = Wire(begun=False)
+    wire.connection.reused = True
+    wire.connection.begin(bodiless=False, upgrade=False)
+    wire.connection.write(b"request")
+    wire.feed(OK)
+    with pytest.raises(UpstreamUnreachable) as raised:
+        await wire.connection.answer()
+    assert not isinstance(raised.value, ConnectionStale)
+    assert wire.transport.written == b""
+    assert wire.transport.calls == ["abort"]
+
+
+async def test_a_pooled_connection_that_ended_before_the_request_left_was_not_asked() -> None:
+    wire = Wire(begun=False)
+    wire.connection.reused = True
+    wire.connection.begin(bodiless=False, upgrade=False)
+    wire.connection.write(b"request")
+    wire.transport.close()
+    await turns()
+    assert wire.transport.written == b""
+    with pytest.raises(UpstreamUnreachable) as raised:
+        await wire.connection.answer()
+    assert not isinstance(raised.value, ConnectionStale)
+
+
+async def test_an_early_answer_may_come_while_more_of_the_request_is_held() -> None:
+    wire = Wire()
+    wire.connection.write(b"head")
+    await turns()
+    wire.connection.write(b"body")
+    wire.feed(OK)
+    assert (await wire.connection.answer()).status == 200

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from proxy.upstream.outbox import Corked, Outbox
 from tests.gateway.fakes import FakeTransport, turns
 
@@ -16,6 +18,7 @@ class Pipe(Corked):
         self.transport: asyncio.Transport | None = self.fake
         self._outbox = outbox
         self._unsent: list[bytes] = []
+        self._sent = False
 
     @property
     def written(self) -> bytes:
@@ -89,3 +92,31 @@ async def test_what_is_held_for_an_ended_connection_is_lost_without_a_word() -> 
     gone.transport = None
     await turns(1)
     assert (closed.written, gone.written) == (b"", b"")
+
+
+async def test_one_that_cannot_be_sent_keeps_nobody_else_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outbox = Outbox(asyncio.get_running_loop())
+    broken, other = Pipe(outbox), Pipe(outbox)
+
+    def write(_data: object) -> None:
+        raise RuntimeError("Cannot call write() after write_eof()")
+
+    broken.fake.write = write  # type: ignore[method-assign,assignment]
+    broken.cork(b"secret")
+    other.cork(b"a")
+    await turns(1)
+    assert other.written == b"a"
+    assert broken.fake.calls == ["abort"]
+    assert "secret" not in caplog.text
+    assert "could not be sent to" in caplog.text
+
+
+async def test_many_pieces_of_one_turn_are_not_held() -> None:
+    one = pipe()
+    for number in range(100):
+        one.cork(b"%d" % (number % 10))
+    assert len(one.written) >= 84
+    await turns(1)
+    assert one.written == b"0123456789" * 10
