@@ -89,8 +89,12 @@ class Inbox(web.RequestHandler):
         self.read_deadline = NEVER
 
     def enter(self, data: bytes) -> bool:
-        """Answer a request in the lane, if its head is known; return whether it is."""
-        raise NotImplementedError
+        """Answer a request in the lane, if its head is known; return whether it is.
+
+        Here there is no lane; the listener has one.
+        """
+        del data
+        return False
 
     def data_received(self, data: bytes) -> None:
         if self.tunnel is not None:
