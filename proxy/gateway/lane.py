@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from proxy.core import trace
+from proxy.core.headers import KEEP
 from proxy.core.retry import max_idle
 from proxy.core.upstream_head import opening
 from proxy.gateway.attempt import Attempt
@@ -124,10 +125,13 @@ class Lane:
         if not self._has_room(key):
             return
         marks = {mark[2:-2].lower(): mark for mark in values}
+        # An identity header may have such a name, and for its user the very value that was sent.
+        kind = self._rules.request_filter.kind
+        passing = {mark: value for mark, value in values.items() if kind(mark[2:-2]) == KEEP}
         self._known[key] = Known(
             x,
             permit,
-            template(opening(x, permit, self._rules, head.noted[b"host"]), values),
+            template(opening(x, permit, self._rules, head.noted[b"host"]), passing),
             marks.get(b"x-request-id"),
             marks.get(b"traceparent"),
         )

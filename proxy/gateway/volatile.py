@@ -110,3 +110,11 @@ def fill(pieces: tuple[bytes, ...], values: dict[bytes, bytes]) -> bytes:
     filled = list(pieces)
     filled[1::2] = [values[mark] for mark in pieces[1::2]]
     return b"".join(filled)
+
+
+def restore(
+    fields: tuple[tuple[bytes, bytes], ...], values: dict[bytes, bytes]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Return `fields` with `values` in their places: in the first field of each mark's spelling."""
+    left = {mark[2:-2]: value for mark, value in values.items()}
+    return tuple([(name, left.pop(name, value)) for name, value in fields])
