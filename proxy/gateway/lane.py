@@ -118,7 +118,7 @@ class Lane:
             return
         self._volatile.learn(head)
         cut, values = self._volatile.cut(head.raw)
-        if not self._came_before(cut):
+        if not _are_single(head, values) or not self._came_before(cut):
             return
         scheme = "https" if head.tls else "http"
         key = head.peer, scheme, len(head.raw), cut, *values
@@ -196,3 +196,11 @@ def _is_plain(head: RequestHead) -> bool:
         and head.repeated is None
         and _ASKS_MORE.isdisjoint(head.noted)
     )
+
+
+def _are_single(head: RequestHead, values: dict[bytes, bytes]) -> bool:
+    """Whether each mark is that of one field: of two, `b3:1` and `b3: 2`, it may have found the
+    second, and what is written upstream has two lines that look like it.
+    """
+    names = [name for name, _ in head.fields]
+    return all(names.count(mark[2:-2]) == 1 for mark in values)

@@ -115,6 +115,6 @@ def fill(pieces: tuple[bytes, ...], values: dict[bytes, bytes]) -> bytes:
 def restore(
     fields: tuple[tuple[bytes, bytes], ...], values: dict[bytes, bytes]
 ) -> tuple[tuple[bytes, bytes], ...]:
-    """Return `fields` with `values` in their places: in the first field of each mark's spelling."""
-    left = {mark[2:-2]: value for mark, value in values.items()}
-    return tuple([(name, left.pop(name, value)) for name, value in fields])
+    """Return `fields` with `values` in their places; each mark's spelling is there once."""
+    sent = {mark[2:-2]: value for mark, value in values.items()}
+    return tuple([(name, sent.get(name, value)) for name, value in fields])

@@ -290,6 +290,18 @@ async def test_ids_of_each_request_go_up_as_by_the_ordinary_way(
         assert (b"traceparent: 00-%032x-" % (number + 1) in head) is (number % 3 != 2)
 
 
+async def test_an_id_that_comes_twice_is_never_taken_for_the_other(
+    gateway: LocalGateway, upstream: StubUpstream
+) -> None:
+    async with RawClient(gateway.port) as client:
+        for number, second in enumerate((5, 5, 5, 6, 7), 1):
+            await client.send(request("GET", "/api/x", COOKIE_LINE, "b3:5", f"b3: {second}"))
+            await client.read_answers(number)
+    seen = [bytes(each.raw) for each in upstream.requests]
+    for second, head in zip((5, 5, 5, 6, 7), seen, strict=True):
+        assert b"\r\nb3: 5\r\nb3: %d\r\n" % second in head
+
+
 async def test_an_identity_header_with_the_name_of_an_id_is_never_filled_by_the_client(
     passages: list[Passage],
 ) -> None:
