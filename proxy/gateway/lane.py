@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from proxy.core import trace
+from proxy.core.headers import KEEP
 from proxy.core.retry import max_idle
 from proxy.core.upstream_head import opening
 from proxy.gateway.attempt import Attempt
@@ -117,17 +118,20 @@ class Lane:
             return
         self._volatile.learn(head)
         cut, values = self._volatile.cut(head.raw)
-        if not self._came_before(cut):
+        if not _are_single(head, values) or not self._came_before(cut):
             return
         scheme = "https" if head.tls else "http"
         key = head.peer, scheme, len(head.raw), cut, *values
         if not self._has_room(key):
             return
         marks = {mark[2:-2].lower(): mark for mark in values}
+        # An identity header may have such a name, and for its user the very value that was sent.
+        kind = self._rules.request_filter.kind
+        passing = {mark: value for mark, value in values.items() if kind(mark[2:-2]) == KEEP}
         self._known[key] = Known(
             x,
             permit,
-            template(opening(x, permit, self._rules, head.noted[b"host"]), values),
+            template(opening(x, permit, self._rules, head.noted[b"host"]), passing),
             marks.get(b"x-request-id"),
             marks.get(b"traceparent"),
         )
@@ -192,3 +196,11 @@ def _is_plain(head: RequestHead) -> bool:
         and head.repeated is None
         and _ASKS_MORE.isdisjoint(head.noted)
     )
+
+
+def _are_single(head: RequestHead, values: dict[bytes, bytes]) -> bool:
+    """Whether each mark is that of one field: of two, `b3:1` and `b3: 2`, it may have found the
+    second, and what is written upstream has two lines that look like it.
+    """
+    names = [name for name, _ in head.fields]
+    return all(names.count(mark[2:-2]) == 1 for mark in values)

@@ -8,6 +8,7 @@ if it had begun it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from proxy.core import trace
 from proxy.core.exchange import CLIENT_GONE
 from proxy.core.upstream_head import names
 from proxy.gateway.forward import relay_first
-from proxy.gateway.volatile import fill
+from proxy.gateway.volatile import fill, restore
 
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
@@ -33,7 +34,17 @@ if TYPE_CHECKING:
 class Passage:
     """Implements `proxy.gateway.downstream.Begun`."""
 
-    __slots__ = ("_client", "_failure", "_go_on", "_recorder", "attempt", "permit", "snapshot", "x")
+    __slots__ = (
+        "_client",
+        "_failure",
+        "_go_on",
+        "_recorder",
+        "_values",
+        "attempt",
+        "permit",
+        "snapshot",
+        "x",
+    )
 
     def __init__(
         self,
@@ -52,6 +63,7 @@ class Passage:
         self._client = client
         self._recorder = recorder
         self._go_on = go_on
+        self._values = values
         self._failure: Exception | None = None
         _fill_in(x, known, attempt)
         trace.name(x, *known.sent(values))
@@ -98,8 +110,14 @@ class Passage:
     async def go_on(self, payload: Payload) -> bool:
         """Go on by the ordinary way; return whether the client's connection can carry another
         request.
+
+        A second attempt is written from the head, which is that of the request that was learnt
+        until here: it is given the values of this one.
         """
-        return await self._go_on(self._client, self.x.head, payload, self)
+        x = self.x
+        if self._values:
+            x.head = replace(x.head, fields=restore(x.head.fields, self._values), raw=b"")
+        return await self._go_on(self._client, x.head, payload, self)
 
     def client_gone(self) -> None:
         """The client's connection has ended: so does the exchange."""

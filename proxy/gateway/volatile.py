@@ -110,3 +110,11 @@ def fill(pieces: tuple[bytes, ...], values: dict[bytes, bytes]) -> bytes:
     filled = list(pieces)
     filled[1::2] = [values[mark] for mark in pieces[1::2]]
     return b"".join(filled)
+
+
+def restore(
+    fields: tuple[tuple[bytes, bytes], ...], values: dict[bytes, bytes]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Return `fields` with `values` in their places; each mark's spelling is there once."""
+    sent = {mark[2:-2]: value for mark, value in values.items()}
+    return tuple([(name, sent.get(name, value)) for name, value in fields])

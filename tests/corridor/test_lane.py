@@ -290,6 +290,90 @@ async def test_ids_of_each_request_go_up_as_by_the_ordinary_way(
         assert (b"traceparent: 00-%032x-" % (number + 1) in head) is (number % 3 != 2)
 
 
+async def test_an_id_that_comes_twice_is_never_taken_for_the_other(
+    gateway: LocalGateway, upstream: StubUpstream
+) -> None:
+    async with RawClient(gateway.port) as client:
+        for number, second in enumerate((5, 5, 5, 6, 7), 1):
+            await client.send(request("GET", "/api/x", COOKIE_LINE, "b3:5", f"b3: {second}"))
+            await client.read_answers(number)
+    seen = [bytes(each.raw) for each in upstream.requests]
+    for second, head in zip((5, 5, 5, 6, 7), seen, strict=True):
+        assert b"\r\nb3: 5\r\nb3: %d\r\n" % second in head
+
+
+async def test_an_identity_header_with_the_name_of_an_id_is_never_filled_by_the_client(
+    passages: list[Passage],
+) -> None:
+    identity = {"headers": {"X-Correlation-Id": "id"}}
+    async with StubUpstream() as upstream:
+        config = settings(upstream.url, identity=identity)
+        async with LocalGateway(config) as gateway, RawClient(gateway.port) as client:
+            for number, sent in enumerate(("u-7", "u-7", "u-7", "u-8", "u-9"), 1):
+                line = f"X-Correlation-Id: {sent}"
+                await client.send(request("GET", "/api/x", COOKIE_LINE, line))
+                await client.read_answers(number)
+    assert passages
+    for each in upstream.requests:
+        assert bytes(each.raw).count(b"X-Correlation-Id: ") == 1
+        assert b"\r\nX-Correlation-Id: u-7\r\n" in bytes(each.raw)
+
+
+async def test_a_second_attempt_has_the_ids_of_its_own_request(passages: list[Passage]) -> None:
+    async def gone(exchange: Exchange) -> None:
+        if len(exchange.connection.requests) > 1:
+            exchange.abort()
+        else:
+            await exchange.send(OK)
+
+    async with StubUpstream() as upstream:
+        upstream.default = Scripted(gone, 3)
+        config = settings(upstream.url, trusted_proxies=["127.0.0.1/32"])
+        async with LocalGateway(config) as gateway, RawClient(gateway.port) as client:
+            for count, number in enumerate((0, 1, 3, 4), 1):
+                await client.send(proxied(number))
+                await client.read_answers(count)
+            await gateway.until(lambda: len(gateway.log_lines()) == 4)
+            line = gateway.log_lines()[-1]
+    assert passages
+    assert line["attempts"] == 2
+    first, second = (bytes(each.raw) for each in upstream.requests[-2:])
+    assert first == second
+    assert b"X-Amzn-Trace-Id: Root=1-6560c5a7-%024x\r\n" % 4 in second
+    assert b"CF-Ray: 8f%014x-FRA\r\n" % 4 in second
+
+
+async def test_the_access_log_names_requests_as_by_the_ordinary_way(
+    passages: list[Passage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = ("req-0001", "req-0002", "req-0003", "req;0004", "a" * 128, "a" * 129, "req-0007")
+    named: list[list[tuple[str, str, str]]] = []
+    for lane in (False, True):
+        with monkeypatch.context() as patch:
+            if not lane:
+                patch.setattr(Gateway, "enter", lambda *_: None)
+            async with StubUpstream() as upstream:
+                config = settings(upstream.url, trusted_proxies=["127.0.0.1/32"])
+                async with LocalGateway(config) as gateway, RawClient(gateway.port) as client:
+                    for number, sent in enumerate(ids, 1):
+                        traced = f"traceparent: 00-{number:032x}-b7ad6b7169203331-01"
+                        lines = (f"X-Request-Id: {sent}", traced, "X-Forwarded-For: 192.0.2.9")
+                        await client.send(request("GET", "/api/x", COOKIE_LINE, *lines))
+                        await client.read_answers(number)
+                    await gateway.until(lambda: len(gateway.log_lines()) == len(ids))
+                    lines_seen = gateway.log_lines()
+            named.append(
+                [(line["request_id"], line["trace_id"], line["client"]) for line in lines_seen]
+            )
+    assert len(passages) >= 2
+    for seen in named:
+        for number, (sent, name) in enumerate(zip(ids, seen, strict=True), 1):
+            sane = ";" not in sent and len(sent) <= 128
+            assert (name[0] == sent) is sane
+            assert len(name[0]) == 32 or sane
+            assert name[1:] == (f"{number:032x}", "192.0.2.9")
+
+
 async def test_a_silent_endpoint_is_a_timeout(
     passages: list[Passage], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.head import RequestHead
-from proxy.gateway.volatile import NAMES, Volatile, fill, template
+from proxy.gateway.volatile import NAMES, Volatile, fill, restore, template
 
 AMZN = "X-Amzn-Trace-Id"
 
@@ -119,3 +119,13 @@ def test_values_that_do_not_pass_have_no_place() -> None:
     values = {b"\r\ntraceparent: ": b"00"}
     assert template(opening, values) == (opening,)
     assert fill((opening,), values) == opening
+
+
+def test_values_are_restored_in_the_fields_of_their_spelling() -> None:
+    first = head(("Host", "a"), ("b3", "1"), ("B3", "2"))
+    values = {b"\r\nb3: ": b"9"}
+    assert restore(first.fields, values) == (
+        (b"Host", b"a"),
+        (b"b3", b"9"),
+        (b"B3", b"2"),
+    )
