@@ -130,7 +130,7 @@ class Inbox(web.RequestHandler):
         message, payload = self._messages[-1]
         intake = self._intake
         if not isinstance(message, RawRequestMessage):
-            # Taken out in _next, where it is told from a request by its type.
+            # Taken out in `start`, where it is told from a request by its type.
             before = intake.head_lines if intake.head_bytes else 0
             error: Any = as_proxy_error(message, data, before)
             self._messages[-1] = (error, payload)

@@ -49,9 +49,10 @@ _ONE_OF: Final = 8
 more than fit that come in turn would all be forgotten before they come again.
 """
 _SEEN_MAX: Final = 8192
-"""Heads that came once. Those that never come again, with a trace id say, are not to be learnt."""
+"""Heads that came once. Those that never come again, with an id in their path say, are not to be
+learnt.
+"""
 _ASKS_MORE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
-
 
 _Key = tuple[object, ...]
 """Peer, scheme, size of the head, the head without volatile values, and the marks of these: a head

@@ -4,7 +4,7 @@ uvloop hands each write to the kernel at once, and the kernel wakes the process 
 Under load sixty requests are answered in one turn: written one by one, between them the work for
 the next, they wake the reader sixty times, and it falls asleep again before the next one comes.
 Written in a row they wake it once. On a machine with two cores this took the kernel's share of a
-request from 33 to 12 µs (docs/performance.md). Pieces of one connection leave in one write.
+request from 33 to 10 µs (docs/decisions/0011). Pieces of one connection leave in one write.
 """
 
 from __future__ import annotations
