@@ -21,6 +21,7 @@ from proxy.config.database import (
 )
 from proxy.config.fields import (
     AddressText,
+    Flag,
     Name,
     NotBuilt,
     Section,
@@ -91,6 +92,8 @@ class Config(Section):
     """Bearer token that the admin listener asks for when its address is not loopback."""
     workers: Annotated[StrictInt, Field(ge=1, le=1)] = 1
     """Processes on the port. Only 1 is built."""
+    watch: Flag = False
+    """Reload when this file, or one that it names, changes."""
     health_path: Text | None = None
     """Path on the main listener that we answer ourselves, before routing, for load balancers."""
     public_origin: Text | None = None

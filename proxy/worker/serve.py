@@ -13,6 +13,7 @@ from proxy.worker.process import Worker
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
+    from proxy.worker.source import ConfigSource
 
 if sys.platform == "win32":
     from asyncio import new_event_loop
@@ -22,19 +23,21 @@ else:
 _log = logging.getLogger("gatelodge.worker")
 
 
-def serve(config: Config) -> int:
-    """Run a gateway until a signal ends it; return the exit code of the process.
+def serve(config: Config, source: ConfigSource) -> int:
+    """Run a gateway, first with `config`, until a signal ends it; return the exit code of the
+    process.
 
-    TERM and INT drain. A second INT exits at once.
+    TERM and INT drain. A second INT exits at once. HUP reloads from `source`.
     """
     logs.set_up(config.log.level, config.log.format)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_serve(config))
+        return runner.run(_serve(config, source))
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config, source: ConfigSource) -> int:
     ended = _ending()  # before anybody can learn that there is something to end
-    worker = Worker(config)
+    worker = Worker(config, source)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.hang_up)
     try:
         await worker.start()
     except (OSError, ValueError, RuntimeError) as error:
@@ -55,7 +58,7 @@ async def _serve(config: Config) -> int:
 
 
 def _ending() -> asyncio.Future[None]:
-    """Return what is done when TERM or INT comes; HUP is taken note of."""
+    """Return what is done when TERM or INT comes."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
@@ -65,10 +68,6 @@ def _ending() -> asyncio.Future[None]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    loop.add_signal_handler(
-        signal.SIGHUP,
-        lambda: _log.warning("reload is not built yet: restart to read the configuration"),
-    )
     return ended
 
 

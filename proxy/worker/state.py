@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from proxy.config.model import Config
     from proxy.gateway.handler import Gateway
     from proxy.gateway.listener import ClientServer
     from proxy.telemetry.metrics import Metrics
+    from proxy.worker.reload import Reloader
+
+_NOT_IN_USE: Final = "ready, with a configuration that is older than its file; see /-/status"
 
 Phase = Literal["starting", "ready", "draining", "stopped"]
 
@@ -28,6 +32,7 @@ class State:
         metrics: Metrics,
         addresses: Mapping[str, str],
         version: str,
+        reloader: Reloader,
     ) -> None:
         self.phase: Phase = "starting"
         self.version = version
@@ -35,8 +40,8 @@ class State:
         self._clients = clients
         self._metrics = metrics
         self._addresses = addresses
+        self._reloader = reloader
         self._started = time.monotonic()
-        metrics.reload_timestamp = time.time()
         metrics.build = {
             "version": version,
             "python": ".".join(map(str, sys.version_info[:3])),
@@ -59,7 +64,17 @@ class State:
         if self.phase != "ready":
             return False, self.phase
         problem = self._no_store()
-        return not problem, problem or self.phase
+        if problem:
+            return False, problem
+        last = self._reloader.last
+        return True, _NOT_IN_USE if last and last.problems else self.phase
+
+    async def reload(self) -> tuple[int, Sequence[str]]:
+        """Read the configuration anew; return the generation in use, and why it is not the new
+        one.
+        """
+        outcome = await self._reloader.reload()
+        return outcome.generation, outcome.problems
 
     def metrics_text(self) -> tuple[bytes, str]:
         """The metrics for Prometheus and their content type."""
@@ -73,6 +88,7 @@ class State:
             "state": self.phase,
             "uptime": round(time.monotonic() - self._started, 1),
             "generation": snapshot.generation,
+            "last_reload": self._last_reload(),
             "listeners": dict(self._addresses),
             "connections": self._connections(),
             "requests_in_flight": self._metrics.in_flight,
@@ -93,6 +109,13 @@ class State:
             ],
             "routes": [route.name for route in snapshot.rules.routes.rows()],
         }
+
+    def _last_reload(self) -> dict[str, object] | None:
+        last = self._reloader.last
+        if last is None:
+            return None
+        at = datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds")
+        return {"at": at, "in_use": not last.problems, "problems": list(last.problems)}
 
     def _connections(self) -> dict[str, int]:
         pools = self._gateway.snapshot.pools.values()
