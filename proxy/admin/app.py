@@ -8,7 +8,8 @@ metrics are rendered on the loop that forwards requests.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
@@ -33,25 +34,27 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
-LOG: Final = logging.getLogger("gatelodge.admin")
-"""The logger to serve the application with."""
-LOG.addFilter(_is_ours)
+_log: Final = logging.getLogger("gatelodge.admin")
+_log.addFilter(_is_ours)
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """One address. `is_open`: also without a token where the listener can be reached from
-    elsewhere. `methods`: those of a page, or that of what changes the process.
+    """One address.
+
+    `is_open`: also without a token where the listener can be reached from elsewhere. `is_current`:
+    what it tells of has to be gathered first. `methods`: those of a page, or that of a change.
     """
 
     answer: Callable[[AdminState], Awaitable[web.Response]]
     about: str
     is_open: bool = False
+    is_current: bool = False
     methods: tuple[str, ...] = _READ
 
 
 def admin_app(state: AdminState) -> web.Application:
-    """Return the application to serve on the admin address, `access_log=None, logger=LOG`."""
+    """Return the application that answers operators."""
     app = web.Application()
 
     async def handle(request: web.Request) -> web.Response:
@@ -60,6 +63,16 @@ def admin_app(state: AdminState) -> web.Application:
     app.router.add_route("*", "/{path:.*}", handle)
     app.on_response_prepare.append(answers.harden)
     return app
+
+
+async def serve_admin(
+    state: AdminState, bound: socket.socket
+) -> Callable[[], Coroutine[None, None, None]]:
+    """Serve the application on a socket that listens; return what ends that."""
+    runner = web.AppRunner(admin_app(state), access_log=None, logger=_log)
+    await runner.setup()
+    await web.SockSite(runner, bound).start()
+    return runner.cleanup
 
 
 async def _answer(request: web.Request, state: AdminState) -> web.Response:
@@ -81,6 +94,8 @@ async def _answer(request: web.Request, state: AdminState) -> web.Response:
     if request.method not in page.methods:
         allowed = ", ".join(page.methods)
         return answers.problem(405, f"This takes {allowed} only.", {"Allow": allowed})
+    if page.is_current:
+        await state.gather()
     return await page.answer(state)
 
 
@@ -131,11 +146,11 @@ _PAGES: Final = {
     "/": _Page(_help, ""),
     "/-/healthy": _Page(_healthy, "200 while the process lives", is_open=True),
     "/-/ready": _Page(_ready, "200 when requests are welcome, else 503 and why", is_open=True),
-    "/metrics": _Page(_metrics, "metrics for Prometheus", is_open=True),
+    "/metrics": _Page(_metrics, "metrics for Prometheus", is_open=True, is_current=True),
     "/-/status": _Page(_static("status.html", "text/html"), "what goes on, as a page"),
     "/-/status.css": _Page(_static("status.css", "text/css"), ""),
     "/-/status.js": _Page(_static("status.js", "text/javascript"), ""),
-    "/-/status.json": _Page(_status, "what goes on, for programs"),
+    "/-/status.json": _Page(_status, "what goes on, for programs", is_current=True),
     "/-/config": _Page(_config, "the configuration in use, without its secrets"),
     "/-/reload": _Page(_reload, "POST: read the configuration anew and use it", methods=_CHANGE),
     "/-/help": _Page(_help, "this list"),

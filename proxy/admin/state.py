@@ -30,6 +30,9 @@ class AdminState(Protocol):
         problems for which it is not the one that was read.
         """
 
+    async def gather(self) -> None:
+        """Bring `metrics_text` and `status` up to date, if that takes more than a look."""
+
     def metrics_text(self) -> tuple[bytes, str]:
         """Return the metrics for Prometheus and their content type."""
 

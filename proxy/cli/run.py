@@ -68,6 +68,11 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_TERMINATED))
     config, source = _configuration(args)
 
+    if config.workers != 1:
+        from proxy.supervisor import supervise
+
+        return supervise(config, source)
+
     from proxy.worker import serve
 
     return serve(config, source)

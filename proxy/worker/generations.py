@@ -49,6 +49,12 @@ class Generations:
         await _start_all(_others(snapshot, before))
         return snapshot
 
+    async def abandon(self, snapshot: Snapshot, before: Snapshot) -> None:
+        """End what a snapshot that was built and not used does not share with `before`."""
+        for pool in snapshot.pools.values():
+            pool.close_idle()
+        await _stop_all(_others(snapshot, before))
+
     def retire(self, before: Snapshot, after: Snapshot) -> None:
         """End what `before` does not share with `after`, which has taken its place."""
         before.lane.close()

@@ -14,12 +14,10 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from proxy import __version__
-from proxy.admin.app import LOG as ADMIN_LOG
-from proxy.admin.app import admin_app
+from proxy.admin.app import serve_admin
 from proxy.core.frames import RESTART
 from proxy.gateway.handler import Gateway
 from proxy.gateway.listener import ClientConnection, ClientServer
@@ -31,14 +29,17 @@ from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
 from proxy.worker.generations import Generations
 from proxy.worker.reload import Reloader
-from proxy.worker.sockets import bind, bound_address, has_unread, server_context
+from proxy.worker.sockets import announce, bind_both, has_unread, server_context
 from proxy.worker.state import State
+from proxy.worker.systemd import Notifier
 from proxy.worker.watch import Watch
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Coroutine, Sequence
 
     from proxy.config.model import Config, LogConfig
+    from proxy.gateway.snapshot import Snapshot
     from proxy.worker.source import ConfigSource
 
 _log = logging.getLogger("gatelodge.worker")
@@ -61,9 +62,19 @@ class Worker:
     `addresses` says where its listeners "main" and "admin" are bound.
     """
 
-    def __init__(self, config: Config, source: ConfigSource, *, log_to: int = 2) -> None:
-        """Begin with `config`; a reload reads `source`. `log_to` is the file descriptor of the
-        access log. Raises RuntimeError without aiohttp's C parser.
+    def __init__(
+        self,
+        config: Config,
+        source: ConfigSource,
+        *,
+        log_to: int = 2,
+        given: Sequence[socket.socket] = (),
+        notifier: Notifier | None = None,
+    ) -> None:
+        """Begin with `config`; a reload reads `source`.
+
+        `log_to` is the file descriptor of the access log; `given` are sockets that listen already,
+        to be used for the addresses that they have. Raises RuntimeError without aiohttp's C parser.
         """
         if HttpRequestParser is HttpRequestParserPy:
             # Half of aiohttp's advisories about request smuggling concern its Python parser.
@@ -74,10 +85,15 @@ class Worker:
         self.addresses: dict[str, str] = {}
         self._config = config
         self._source = source
+        self._given = given
+        self._notifier = notifier or Notifier({})
         self._hung_up = False
-        self._metrics = Metrics()
+        self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
+        self.deaf = asyncio.Event()
+        """Set when the drain has come to where no connection is accepted any more."""
+        self.metrics = Metrics()
         self._access = AccessLog(log_to, _render(config.log))
-        self._recorder = Recorder(self._metrics, self._access if config.log.access else None)
+        self._recorder = Recorder(self.metrics, self._access if config.log.access else None)
 
     def __repr__(self) -> str:
         return f"<Worker {self.addresses}>"
@@ -87,12 +103,15 @@ class Worker:
         """The configuration in use."""
         return self._gateway.snapshot.config
 
-    async def start(self) -> None:
-        """Open the listeners. Raises OSError when an address or a file of the configuration
-        cannot be used, ValueError for a database that does not fit.
+    async def start(self, main: socket.socket | None = None) -> None:
+        """Open the listeners, or serve `main`, which listens already, for one who answers
+        operators himself.
+
+        Raises OSError when an address or a file of the configuration cannot be used, ValueError
+        for a database that does not fit.
         """
         loop = asyncio.get_running_loop()
-        config, metrics = self._config, self._metrics
+        config, metrics = self._config, self.metrics
         self._deadlines = Deadlines(loop)
         self._generations = Generations(loop, self._deadlines, metrics)
         snapshot = await self._generations.build(config)
@@ -102,19 +121,20 @@ class Worker:
         self._clients = ClientServer(
             self._gateway, config.limits, self._deadlines, tls=tls is not None
         )
-        self.reloader = Reloader(self._source, self._use, metrics, config)
+        self.reloader = Reloader(self._source, self._use, metrics, config, self._notifier)
         self.state = State(
             self._gateway, self._clients, metrics, self.addresses, __version__, self.reloader
         )
-        main, admin = _bind_both(config)
-        self._admin = web.AppRunner(admin_app(self.state), access_log=None, logger=ADMIN_LOG)
-        await self._admin.setup()
-        await web.SockSite(self._admin, admin).start()
-        self._announce("admin", admin)
+        admin = None
+        if main is None:
+            main, admin = bind_both(config, self._given)
+            self._end_admin = await serve_admin(self.state, admin)
         self._server = await loop.create_server(self._clients, sock=main, ssl=context)
-        self._announce("main", main)
+        if admin is not None:
+            self.addresses["admin"] = announce("admin", admin)
+            self.addresses["main"] = announce("main", main)
         self._ticker = loop.call_later(_TICK, self._tick)
-        watch = Watch(lambda: self._source.files if self.config.watch else (), self.hang_up)
+        watch = Watch(self._source, lambda: self.config.watch, self.hang_up)
         self._watch = loop.create_task(watch.run())
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
         # make no cycles, so it need not look often.
@@ -127,16 +147,30 @@ class Worker:
     def hang_up(self) -> None:
         """Reload the configuration, as HUP asks for; not before the start has ended."""
         self._hung_up = True
-        if self.state is not None and self.state.phase != "starting":
+        if self.state.phase != "starting":
             self._reloads = asyncio.ensure_future(self.reloader.reload())
 
     async def _use(self, config: Config) -> int:
         """Take another configuration into use and return its generation, or raise and change
         nothing.
         """
-        before = self._gateway.snapshot
-        snapshot = await self._generations.build(config, before)
-        # From here on nothing waits and nothing fails.
+        snapshot = await self.prepare(config)
+        self.commit(snapshot)
+        return snapshot.generation
+
+    async def prepare(self, config: Config) -> Snapshot:
+        """Return the next generation, to `commit` or to `abandon`. Raises OSError and ValueError
+        when there cannot be one.
+        """
+        return await self._generations.build(config, self._gateway.snapshot)
+
+    async def abandon(self, snapshot: Snapshot) -> None:
+        """Give up a generation that was prepared."""
+        await self._generations.abandon(snapshot, self._gateway.snapshot)
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """Put a generation that was prepared in the place of the one before. It cannot fail."""
+        before, config = self._gateway.snapshot, snapshot.config
         self._gateway.snapshot = snapshot
         self._clients.limits = config.limits
         if config.log != before.config.log:
@@ -144,15 +178,10 @@ class Worker:
             self._recorder.access = self._access if config.log.access else None
             logs.set_up(config.log.level, config.log.format)
         self._generations.retire(before, snapshot)
-        return snapshot.generation
-
-    def _announce(self, listener: str, bound: socket.socket) -> None:
-        self.addresses[listener] = address = bound_address(bound)
-        _log.info("listening", extra={"listener": listener, "address": address})
 
     def _tick(self) -> None:
         self._access.flush()
-        self._metrics.log_lines_dropped = self._access.dropped
+        self.metrics.log_lines_dropped = self._access.dropped
         self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
     async def drain(self) -> None:
@@ -168,6 +197,7 @@ class Worker:
         self._close_tunnels(jitter, told)
         self._close_idle()
         self._server.close()
+        self.deaf.set()
         end = time.monotonic() + settings.timeout
         while self._clients.clients and time.monotonic() < end:
             await asyncio.sleep(_TICK)
@@ -186,7 +216,8 @@ class Worker:
         self._watch.cancel()
         await self.reloader.stop()
         await self._generations.stop(self._gateway.snapshot)
-        await self._admin.cleanup()
+        if self._end_admin is not None:
+            await self._end_admin()
         self._ticker.cancel()
         self._deadlines.stop()
         # Connections that were aborted end at the loop's next turn, and with them their tasks and
@@ -214,13 +245,3 @@ class Worker:
 
 def _render(settings: LogConfig) -> Render:
     return as_json if logs.wants_json(settings.format) else as_text
-
-
-def _bind_both(config: Config) -> tuple[socket.socket, socket.socket]:
-    """Return the main and the admin listener's sockets, or neither. Raises OSError."""
-    main = bind(config.listen.address)
-    try:
-        return main, bind(config.admin)
-    except OSError:
-        main.close()
-        raise

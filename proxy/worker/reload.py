@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from proxy.config.problems import ConfigError, Problem
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from proxy.config.model import Config
     from proxy.telemetry.metrics import Metrics
     from proxy.worker.source import ConfigSource
+    from proxy.worker.systemd import Notifier
 
 _log = logging.getLogger("gatelodge.worker")
 
+_OLDER: Final = "ready, with a configuration that is older than its file; see /-/status"
 _UNEXPECTED: Final = "an error that nobody expected; the log has it"
 
 
@@ -45,11 +48,13 @@ class Reloader:
         use: Callable[[Config], Awaitable[int]],
         metrics: Metrics,
         config: Config,
+        notifier: Notifier,
     ) -> None:
         self._source = source
         self._use = use
         self._metrics = metrics
         self._config = config
+        self._notifier = notifier
         self._generation = 1
         self._turns = asyncio.Lock()
         self._next: asyncio.Task[Reloaded] | None = None
@@ -60,6 +65,19 @@ class Reloader:
 
     def __repr__(self) -> str:
         return f"<Reloader generation={self._generation} last={self.last}>"
+
+    @property
+    def word(self) -> str:
+        """What there is to say to whoever asks whether requests are welcome, and they are."""
+        return _OLDER if self.last is not None and self.last.problems else "ready"
+
+    def status(self) -> dict[str, object] | None:
+        """Return what came of the last reload as JSON can hold it, None if there was none."""
+        last = self.last
+        if last is None:
+            return None
+        at = datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds")
+        return {"at": at, "in_use": not last.problems, "problems": list(last.problems)}
 
     async def reload(self) -> Reloaded:
         """Read the configuration and use it. It is read after this was called, once for all who
@@ -80,8 +98,10 @@ class Reloader:
     async def _turn(self) -> Reloaded:
         async with self._turns:
             self._next = None
+            self._notifier.reloading()
             self.last = outcome = await self._outcome()
             self._note(outcome)
+            self._notifier.ready()
         return outcome
 
     def _note(self, outcome: Reloaded) -> None:
@@ -105,10 +125,8 @@ class Reloader:
             self._config = config
         except ConfigError as error:
             problems = tuple(problem.brief for problem in error.problems)
-        except OSError as error:
-            problems = (_told(error),)
-        except ValueError as error:
-            problems = (str(error),)
+        except (OSError, ValueError) as error:
+            problems = (told(error),)
         except Exception:  # noqa: BLE001 - whatever it is, the gateway goes on as it was
             _log.exception("a reload failed")
             problems = (_UNEXPECTED,)
@@ -130,6 +148,9 @@ def _check_fixed(config: Config, changed: Config) -> None:
         raise ConfigError(found)
 
 
-def _told(error: OSError) -> str:
+def told(error: Exception) -> str:
+    """Return what operators are told of an error, and where it is a file's, of which."""
+    if not isinstance(error, OSError):
+        return str(error)
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.telemetry import logs
 from proxy.worker.process import Worker
+from proxy.worker.reload import told
+from proxy.worker.systemd import Notifier, keep_alive, take_sockets
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
@@ -20,7 +23,19 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
+__all__ = ["ending", "new_event_loop", "run_until", "serve"]
+
 _log = logging.getLogger("gatelodge.worker")
+
+
+class Drained(Protocol):
+    """What runs until it is told to end."""
+
+    async def drain(self) -> None:
+        """End without losing a request."""
+
+    async def stop(self) -> None:
+        """End now."""
 
 
 def serve(config: Config, source: ConfigSource) -> int:
@@ -35,29 +50,38 @@ def serve(config: Config, source: ConfigSource) -> int:
 
 
 async def _serve(config: Config, source: ConfigSource) -> int:
-    ended = _ending()  # before anybody can learn that there is something to end
-    worker = Worker(config, source)
+    ended = ending()  # before anybody can learn that there is something to end
+    notifier = Notifier(os.environ)
+    worker = Worker(config, source, given=take_sockets(os.environ), notifier=notifier)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.hang_up)
     try:
         await worker.start()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        _log.error("cannot start", extra={"reason": reason})
+        _log.error("cannot start", extra={"reason": told(error)})
         return 1
+    return await run_until(ended, worker, notifier)
+
+
+async def run_until(ended: asyncio.Future[None], what: Drained, notifier: Notifier) -> int:
+    """Keep `what` going until `ended`, then drain it; return the exit code of the process."""
+    notifier.ready()
+    alive = asyncio.ensure_future(keep_alive(notifier))
     await ended
+    notifier.stopping()
     again = asyncio.ensure_future(_interrupted())
-    drained = asyncio.ensure_future(worker.drain())
+    drained = asyncio.ensure_future(what.drain())
     await asyncio.wait({again, drained}, return_when=asyncio.FIRST_COMPLETED)
+    alive.cancel()
     if not drained.done():
         drained.cancel()
-        await worker.stop()
+        await what.stop()
         return 130
     again.cancel()
     drained.result()
     return 0
 
 
-def _ending() -> asyncio.Future[None]:
+def ending() -> asyncio.Future[None]:
     """Return what is done when TERM or INT comes."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
+
+
+Mark = tuple[int, int, int] | None
+"""What a file is: its inode, size and time of change (ns); None where there is none."""
 
 
 class ConfigSource(Protocol):
@@ -20,16 +25,14 @@ class ConfigSource(Protocol):
         """
 
     @property
-    def files(self) -> Sequence[Path]:
-        """The files that decide what `read` returns: those of the last time that it could, and the
-        first one always.
-        """
+    def marks(self) -> Mapping[Path, Mark]:
+        """The files that decide what `read` returns, and what they were when it last read them."""
 
 
 class FixedSource:
     """A configuration that no file holds, and that is the same at every read."""
 
-    files: Sequence[Path] = ()
+    marks: Mapping[Path, Mark] = MappingProxyType({})
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +16,16 @@ if TYPE_CHECKING:
     from proxy.telemetry.metrics import Metrics
     from proxy.worker.reload import Reloader
 
-_NOT_IN_USE: Final = "ready, with a configuration that is older than its file; see /-/status"
-
 Phase = Literal["starting", "ready", "draining", "stopped"]
+
+
+def build_of(version: str) -> dict[str, str]:
+    """Return what runs: versions of this program and of what it stands on."""
+    return {
+        "version": version,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "aiohttp": installed("aiohttp"),
+    }
 
 
 class State:
@@ -42,11 +48,7 @@ class State:
         self._addresses = addresses
         self._reloader = reloader
         self._started = time.monotonic()
-        metrics.build = {
-            "version": version,
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "aiohttp": installed("aiohttp"),
-        }
+        metrics.build = build_of(version)
         metrics.connections = self._connections
         metrics.endpoints = self._endpoints
         metrics.stores = self._stores
@@ -66,8 +68,7 @@ class State:
         problem = self._no_store()
         if problem:
             return False, problem
-        last = self._reloader.last
-        return True, _NOT_IN_USE if last and last.problems else self.phase
+        return True, self._reloader.word
 
     async def reload(self) -> tuple[int, Sequence[str]]:
         """Read the configuration anew; return the generation in use, and why it is not the new
@@ -75,6 +76,9 @@ class State:
         """
         outcome = await self._reloader.reload()
         return outcome.generation, outcome.problems
+
+    async def gather(self) -> None:
+        """Do nothing: all is here."""
 
     def metrics_text(self) -> tuple[bytes, str]:
         """The metrics for Prometheus and their content type."""
@@ -88,7 +92,7 @@ class State:
             "state": self.phase,
             "uptime": round(time.monotonic() - self._started, 1),
             "generation": snapshot.generation,
-            "last_reload": self._last_reload(),
+            "last_reload": self._reloader.status(),
             "listeners": dict(self._addresses),
             "connections": self._connections(),
             "requests_in_flight": self._metrics.in_flight,
@@ -109,13 +113,6 @@ class State:
             ],
             "routes": [route.name for route in snapshot.rules.routes.rows()],
         }
-
-    def _last_reload(self) -> dict[str, object] | None:
-        last = self._reloader.last
-        if last is None:
-            return None
-        at = datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds")
-        return {"at": at, "in_use": not last.problems, "problems": list(last.problems)}
 
     def _connections(self) -> dict[str, int]:
         pools = self._gateway.snapshot.pools.values()

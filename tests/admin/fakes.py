@@ -29,6 +29,7 @@ class FakeState:
         self.reason = ""
         self.rendered = 0
         self.reloads = 0
+        self.gathered = 0
         self.problems: tuple[str, ...] = ()
 
     def ready(self) -> tuple[bool, str]:
@@ -37,6 +38,9 @@ class FakeState:
     async def reload(self) -> tuple[int, tuple[str, ...]]:
         self.reloads += 1
         return 2 if self.problems == () else 1, self.problems
+
+    async def gather(self) -> None:
+        self.gathered += 1
 
     def metrics_text(self) -> tuple[bytes, str]:
         self.rendered += 1

@@ -83,6 +83,15 @@ async def test_metrics_are_rendered_once_for_each_answer_and_for_nothing_else(
     assert state.rendered == 1
 
 
+async def test_only_what_has_to_be_up_to_date_is_gathered(client: Client, state: FakeState) -> None:
+    for path in ("/-/healthy", "/-/ready", "/-/status", "/-/config", "/-/help"):
+        await read(client, path)
+    assert state.gathered == 0
+    await read(client, "/metrics")
+    await read(client, "/-/status.json")
+    assert state.gathered == 2
+
+
 async def test_status_is_what_the_process_says(client: Client, state: FakeState) -> None:
     async with client.get("/-/status.json") as response:
         assert await response.json() == state.status()

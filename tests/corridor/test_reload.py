@@ -75,10 +75,10 @@ async def test_a_session_that_is_configured_as_it_was_is_not_verified_again() ->
         await gateway.ask("GET", "/api/x", lines)
         await gateway.reload(settings(upstream.url, login_url="https://app.example.com/login"))
         await gateway.ask("GET", "/api/y", lines)
-        assert gateway.worker._metrics.session_cache_misses == 1
+        assert gateway.worker.metrics.session_cache_misses == 1
         await gateway.reload(settings(upstream.url, sessions=sessions(cache={"ttl": "20s"})))
         await gateway.ask("GET", "/api/y", lines)
-        assert gateway.worker._metrics.session_cache_misses == 2
+        assert gateway.worker.metrics.session_cache_misses == 2
 
 
 async def test_a_request_in_flight_ends_by_the_rules_that_it_began_with() -> None:

@@ -13,9 +13,9 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 import yaml
@@ -25,6 +25,7 @@ from proxy.config.model import Config
 from proxy.gateway.listener import ClientConnection
 from proxy.worker import Worker
 from proxy.worker.reload import Reloaded
+from proxy.worker.source import Mark
 from tests.support import mint
 from tests.support.answers import Answer
 from tests.support.client import exchange
@@ -132,7 +133,7 @@ class _Pipe:
 class Text:
     """A configuration file that is no file: set `text`, and reload."""
 
-    files: Sequence[Path] = ()
+    marks: Mapping[Path, Mark] = MappingProxyType({})
 
     def __init__(self, text: str, env: Mapping[str, str]) -> None:
         self.text = text

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -14,6 +15,8 @@ from proxy.config.model import Config
 from proxy.config.problems import ConfigError, Problem
 from proxy.telemetry.metrics import Metrics
 from proxy.worker.reload import Reloader
+from proxy.worker.source import Mark
+from proxy.worker.systemd import Notifier
 from tests.support.exchanges import SECRET, config_of
 
 TEXT = f"""
@@ -26,7 +29,7 @@ routes: [{{path: /**, upstream: api}}]
 class Shelf:
     """A source that gives, or raises, what is on it; counts how often it was read."""
 
-    files: Sequence[Path] = ()
+    marks: Mapping[Path, Mark] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.next: Config | Exception = config_of(TEXT)
@@ -51,7 +54,7 @@ class Desk:
         self.shelf, self.metrics = Shelf(), Metrics()
         self.used: list[Config] = []
         self.fault: Exception | None = None
-        self.reloader = Reloader(self.shelf, self._use, self.metrics, config_of(TEXT))
+        self.reloader = Reloader(self.shelf, self._use, self.metrics, config_of(TEXT), Notifier({}))
 
     async def _use(self, config: Config) -> int:
         if self.fault is not None:
