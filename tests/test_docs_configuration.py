@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "config.example.yaml"
 SECRET = "b1fa9f7a5c0e4d2f8e6b3a1d7c9f5e2a4b6d8c0e1f3a5b7d9c1e3f5a7b9d1c3e"
-ENV = {"AUTH_SECRET": SECRET, "ADMIN_TOKEN": "a token"}
+ENV = {"AUTH_SECRET": SECRET, "ADMIN_TOKEN": SECRET[::-1]}
 
 # Each row of the tables: key, type, default, where else, meaning.
 CELLS = [
