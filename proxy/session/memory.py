@@ -17,6 +17,7 @@ from proxy.errors import SessionStoreDown, Unauthorized
 
 if TYPE_CHECKING:
     from proxy.core.session import Credential, SessionRule
+    from proxy.core.stored import Row
     from proxy.errors import ProxyError
     from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
@@ -25,6 +26,13 @@ REFUSED_SECONDS: Final = 1.0
 """The longest that a refusal is believed: somebody may be signing in with this very token."""
 REFUSED_MAX: Final = 4096
 """Refusals remembered, apart from the sessions: who makes up tokens drives nobody else out."""
+ENTRY_CHARS: Final = 1024
+"""Characters of a token, or of a row, for which a session counts as one entry: claims take memory
+in proportion, and whoever may choose their own name or picture chooses how much.
+"""
+
+_Entry = tuple[float, Session, int]
+"""The Unix time until which the session is believed, the session, and how many entries it fills."""
 
 NOT_ASKED: Final = "the database is not asked here"
 
@@ -41,7 +49,8 @@ class Memory:
         self._store = store
         self._ttl = ttl
         self._metrics = metrics
-        self._sessions: LRUCache[bytes, tuple[float, Session]] = LRUCache(entries)
+        self._entries = entries
+        self._sessions: LRUCache[bytes, _Entry] = LRUCache(entries, getsizeof=_weight)
         self._refused: LRUCache[bytes, tuple[float, Unauthorized]] = LRUCache(REFUSED_MAX)
         self._flights: dict[bytes, asyncio.Task[Session | ProxyError]] = {}
 
@@ -67,7 +76,7 @@ class Memory:
         if self._ttl:
             self._metrics.session_cache_misses += 1
         session = self._rule.verify(credential, now)
-        self._remember(credential, session, now)
+        self._remember(credential, session, now, len(credential.token))
         return session
 
     async def look_up(self, credential: Credential, now: float) -> Session:
@@ -112,17 +121,28 @@ class Memory:
         try:
             session = self._rule.admit(credential, rows, now)
         except Unauthorized as error:
+            error.settle()  # thousands are kept, and each would keep what it was raised from
             self._refused[credential.digest] = (now + min(self._ttl, REFUSED_SECONDS), error)
             return error
-        self._remember(credential, session, now)
+        self._remember(credential, session, now, sum(map(_chars, rows)))
         return session
 
-    def _remember(self, credential: Credential, session: Session, now: float) -> None:
+    def _remember(self, credential: Credential, session: Session, now: float, chars: int) -> None:
         until = now + self._ttl
         if session.expires is not None:
             until = min(until, session.expires)
-        if until > now:
-            self._sessions[credential.digest] = (until, session)
+        weight = 1 + chars // ENTRY_CHARS
+        if until > now and weight <= self._entries:
+            self._sessions[credential.digest] = (until, session, weight)
+
+
+def _weight(_digest: bytes, entry: _Entry) -> int:
+    return entry[2]
+
+
+def _chars(row: Row) -> int:
+    texts = (row.token, row.id, row.name, row.email, row.image, *row.more)
+    return sum(len(text) for text in texts if text is not None)
 
 
 def _again(error: ProxyError) -> ProxyError:
