@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final
 
 from proxy.config.model import PrincipalPaths
@@ -102,8 +103,12 @@ def _string(value: Any) -> str | None:
 
 
 def _number(value: Any) -> str | None:
-    """Return a number's text, `7` for 7.0 as JavaScript has it; None for what is no number."""
+    """Return a number's text, `7` for 7.0 as JavaScript has it; None for what is no number, or one
+    without end, which a JSON column of a database may hold as 1e400.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, float) and not isfinite(value):
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return str(int(value))

@@ -31,8 +31,17 @@ ENTRY_CHARS: Final = 1024
 in proportion, and whoever may choose their own name or picture chooses how much.
 """
 
-_Entry = tuple[float, Session, int]
-"""The Unix time until which the session is believed, the session, and how many entries it fills."""
+CLOCK_BACK_MAX: Final = 1.0
+"""Seconds by which the clock may be set back. If it were more, what was remembered before would be
+believed for so much longer than `ttl`; it is not, but asked about anew.
+"""
+
+_Entry = tuple[float, float, Session, int]
+"""The Unix times from which and until which the session is believed, the session, and how many
+entries it fills.
+"""
+_Refusal = tuple[float, float, Unauthorized]
+"""The Unix times from which and until which it is believed."""
 
 NOT_ASKED: Final = "the database is not asked here"
 
@@ -51,7 +60,7 @@ class Memory:
         self._metrics = metrics
         self._entries = entries
         self._sessions: LRUCache[bytes, _Entry] = LRUCache(entries, getsizeof=_weight)
-        self._refused: LRUCache[bytes, tuple[float, Unauthorized]] = LRUCache(REFUSED_MAX)
+        self._refused: LRUCache[bytes, _Refusal] = LRUCache(REFUSED_MAX)
         self._flights: dict[bytes, asyncio.Task[Session | ProxyError]] = {}
 
     def __repr__(self) -> str:
@@ -60,7 +69,9 @@ class Memory:
     def recall(self, credential: Credential, now: float) -> Session | None:
         """Return the session if memory holds it and it is fresh. Not counted as a use of it."""
         known = self._sessions.get(credential.digest)
-        return None if known is None or now >= known[0] else known[1]
+        if known is not None and known[0] <= now < known[1]:
+            return known[2]
+        return None
 
     def find(self, credential: Credential, now: float) -> Session | None:
         """Return the session, from memory while that is fresh; None if the store is to be asked.
@@ -91,9 +102,9 @@ class Memory:
         if self._store is None:
             raise SessionStoreDown(NOT_ASKED)
         refusal = self._refused.get(credential.digest)
-        if refusal is not None and now < refusal[0]:
+        if refusal is not None and refusal[0] <= now < refusal[1]:
             self._metrics.session_cache_refusals += 1
-            raise _again(refusal[1])
+            raise _again(refusal[2])
         flight = self._flights.get(credential.digest)
         if flight is None:
             self._metrics.session_cache_misses += 1
@@ -122,7 +133,8 @@ class Memory:
             session = self._rule.admit(credential, rows, now)
         except Unauthorized as error:
             error.settle()  # thousands are kept, and each would keep what it was raised from
-            self._refused[credential.digest] = (now + min(self._ttl, REFUSED_SECONDS), error)
+            until = now + min(self._ttl, REFUSED_SECONDS)
+            self._refused[credential.digest] = (now - CLOCK_BACK_MAX, until, error)
             return error
         self._remember(credential, session, now, sum(map(_chars, rows)))
         return session
@@ -133,11 +145,11 @@ class Memory:
             until = min(until, session.expires)
         weight = 1 + chars // ENTRY_CHARS
         if until > now and weight <= self._entries:
-            self._sessions[credential.digest] = (until, session, weight)
+            self._sessions[credential.digest] = (now - CLOCK_BACK_MAX, until, session, weight)
 
 
 def _weight(_digest: bytes, entry: _Entry) -> int:
-    return entry[2]
+    return entry[3]
 
 
 def _chars(row: Row) -> int:

@@ -191,6 +191,9 @@ def test_a_value_is_encoded(value: Any, sent: bytes) -> None:
         [["a"]],
         "\ud800x",
         ["\ud800"],
+        float("inf"),
+        float("nan"),
+        [1, float("-inf")],
     ],
     ids=repr,
 )

@@ -117,6 +117,20 @@ async def test_a_row_that_is_gone_counts_until_ttl_and_no_longer() -> None:
     assert isinstance(await desk.fault("good", 2), SessionInvalid)
 
 
+async def test_a_clock_that_is_set_back_lengthens_nothing() -> None:
+    desk = Desk(good(), more=f", secret: {SECRET}", cache="{ttl: 10s}")
+    value = token("u-1")
+    first = await desk.ask(value)
+    await desk.ask("good")
+    await desk.fault("nobody")
+    assert await desk.ask(value, -0.5) is first
+    desk.store.rows.clear()
+    assert isinstance(await desk.fault("good", -3600), SessionInvalid)
+    assert (await desk.ask(value, -30)) is not first
+    desk.store.rows.append(good("nobody"))
+    await desk.ask("nobody", -3600)
+
+
 async def test_while_the_store_is_down_the_known_are_served_and_others_are_503() -> None:
     desk = Desk(good(), good("other"))
     await desk.ask("good")
@@ -242,7 +256,7 @@ async def test_a_flood_of_bad_tokens_takes_bounded_memory() -> None:
 async def test_a_refusal_keeps_nothing_of_what_it_was_raised_from() -> None:
     desk = Desk()
     await desk.fault("nobody")
-    [(_, (_, kept))] = desk.memory._refused.items()
+    [(_, (_, _, kept))] = desk.memory._refused.items()
     assert (kept.__traceback__, kept.__context__, kept.__cause__) == (None, None, None)
 
 
