@@ -26,6 +26,10 @@ REFUSED_SECONDS: Final = 1.0
 """The longest that a refusal is believed: somebody may be signing in with this very token."""
 REFUSED_MAX: Final = 4096
 """Refusals remembered, apart from the sessions: who makes up tokens drives nobody else out."""
+FLIGHTS_MAX: Final = 4096
+"""Look-ups that may be under way or wait for a connection. Who hangs up ends none, so the number of
+clients is no bound; and what waits behind so many would time out anyway.
+"""
 ENTRY_CHARS: Final = 1024
 """Characters of a token, or of a row, for which a session counts as one entry: claims take memory
 in proportion, and whoever may choose their own name or picture chooses how much.
@@ -44,6 +48,7 @@ _Refusal = tuple[float, float, Unauthorized]
 """The Unix times from which and until which it is believed."""
 
 NOT_ASKED: Final = "the database is not asked here"
+TOO_MANY: Final = "too many look-ups are under way"
 
 
 class Memory:
@@ -107,6 +112,8 @@ class Memory:
             raise _again(refusal[2])
         flight = self._flights.get(credential.digest)
         if flight is None:
+            if len(self._flights) >= FLIGHTS_MAX:
+                raise SessionStoreDown(TOO_MANY)
             self._metrics.session_cache_misses += 1
             asked = self._ask(self._store, credential, now)
             flight = asyncio.get_running_loop().create_task(asked)

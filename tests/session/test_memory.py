@@ -12,7 +12,7 @@ import pytest
 from proxy.core.session import Credential, Session
 from proxy.errors import ProxyError, SessionExpired, SessionInvalid, SessionStoreDown
 from proxy.session import memory
-from proxy.session.memory import REFUSED_MAX, Memory
+from proxy.session.memory import FLIGHTS_MAX, REFUSED_MAX, Memory
 from proxy.session.resolver import Resolver
 from proxy.telemetry.metrics import Metrics
 from tests.support.exchanges import (
@@ -273,6 +273,31 @@ async def test_made_up_tokens_ask_the_store_once_each_and_never_for_a_known_sess
     await asyncio.gather(*flood)
     assert len(desk.store.asked) == 501
     assert repr(desk.memory) == "<Memory of web flights=0>"
+
+
+async def test_so_many_look_ups_are_under_way_and_no_more() -> None:
+    desk = Desk(good(), good("later"))
+    await desk.ask("good")
+    desk.store.gate.clear()
+    flood = [asyncio.create_task(desk.fault(f"t-{number}")) for number in range(FLIGHTS_MAX)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    # Those who asked are gone, and their questions are not.
+    for asked in flood[1:]:
+        asked.cancel()
+    await asyncio.sleep(0)
+    for _ in range(3):
+        down = await desk.fault("later")
+        assert isinstance(down, SessionStoreDown)
+        assert (down.status, down.reason) == (503, memory.TOO_MANY)
+    await desk.ask("good", 9)
+    joined = asyncio.create_task(desk.fault("t-7"))
+    await asyncio.sleep(0)
+    assert len(desk.store.asked) == FLIGHTS_MAX + 1
+    desk.store.gate.set()
+    assert isinstance(await joined, SessionInvalid)
+    assert (await desk.ask("later")).principal.id == "u-1"
+    await asyncio.gather(*flood, return_exceptions=True)
 
 
 async def test_a_thousand_requests_for_one_token_are_one_question() -> None:
