@@ -147,7 +147,7 @@ def _ways(path: tuple[str, ...], value: Any) -> list[str]:
 @pytest.fixture
 def beside_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the example names."""
-    jwk = '{"kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}'
+    jwk = '{"kty": "oct", "k": "PJhu2wZFi1hFIm3tKyGzwfOMXJYkR0Kq5aVtTzqQ9sE"}'
     pem = "-----BEGIN X-----\n"
     files = dict.fromkeys(
         ["server.pem", "server.key", "ca.pem", "client.pem", "client.key", "public.pem"], pem

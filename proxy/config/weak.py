@@ -51,7 +51,7 @@ def weak_key(key: bytes) -> str | None:
     """Say why a symmetric key is weak, or return None."""
     if len(key) < MIN_BYTES:
         return f"it is shorter than {MIN_BYTES} bytes"
-    return None if len(set(key)) >= _MIN_DISTINCT else "it has few different bytes"
+    return _reason(key.decode("latin-1"))  # it may be a text's bytes
 
 
 def _reason(secret: str) -> str | None:

@@ -79,7 +79,24 @@ def test_a_passphrase_of_ones_own_is_not_weak() -> None:
     assert weakness("harbour velvet ninety-one lantern cough") is None
 
 
-def test_a_key_is_weak_when_it_is_short_or_plain() -> None:
-    assert "shorter" in str(weak_key(b"x" * 31))
-    assert "few different" in str(weak_key(b"x" * 64))
-    assert weak_key(bytes(range(32))) is None
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (b"x" * 31, "shorter"),
+        (b"\xff" * 31, "shorter"),
+        (b"x" * 64, "few different"),
+        (bytes(range(64)), "sequence"),
+        (b"x9Kq2mVb7Lw4Zt8R" * 2, "repeats itself"),
+        (b"your-256-bit-secret-your-256-bit-secret", "placeholder"),
+        (b"INp8IvdIyeMcoGAgFGoA61DdBglwwSqnXJZkgz8PSnw", "well-known"),
+    ],
+)
+def test_a_key_that_could_be_guessed_is_weak(key: bytes, reason: str) -> None:
+    assert reason in str(weak_key(key))
+
+
+@pytest.mark.parametrize("length", [32, 64])
+def test_random_keys_are_not_weak(length: int) -> None:
+    source = random.Random(7)
+    for _ in range(2000):
+        assert weak_key(source.randbytes(length)) is None
