@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.rules import Rules, compile_rules
 from proxy.gateway.lane import Lane
+from proxy.limits.limiter import Limiter
 from proxy.session.resolver import Resolver
 from proxy.upstream.pool import Pool
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from proxy.config.model import Config
     from proxy.core.decision import Resolve
+    from proxy.core.limits import Counters
     from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
     from proxy.upstream.deadlines import Deadlines
@@ -29,7 +31,7 @@ class Snapshot:
     """What a request is judged and forwarded by; `generation` counts configurations from 1.
 
     `stores` are those of the sessions that have one, by the session's name; who took the snapshot
-    starts and stops them.
+    starts and stops them, and the limiter.
     """
 
     generation: int
@@ -39,6 +41,7 @@ class Snapshot:
     stores: Mapping[str, Store]
     pools: Mapping[str, Pool]
     lane: Lane
+    limiter: Limiter
     health_path: str | None
 
 
@@ -48,14 +51,21 @@ def take_snapshot(
     loop: asyncio.AbstractEventLoop,
     deadlines: Deadlines,
     metrics: Metrics,
+    counters: Counters | None = None,
 ) -> Snapshot:
-    """Compile `config`. Raises OSError and ssl.SSLError when a file of it cannot be used."""
+    """Compile `config`. Raises OSError and ssl.SSLError when a file of it cannot be used, and
+    ValueError when it needs a package that is not installed.
+
+    `counters` are those of the generation before (`limiter.counters`): limits that have not changed
+    go on counting.
+    """
     rules = compile_rules(config)
     stores = _stores(config)
     resolver = Resolver(config, rules, metrics, stores)
     pools = {
         name: Pool(name, upstream, loop, deadlines) for name, upstream in config.upstreams.items()
     }
+    limiter = Limiter(config, rules.rate_limits, metrics, counters)
     return Snapshot(
         generation,
         config,
@@ -63,7 +73,8 @@ def take_snapshot(
         resolver.resolve,
         stores,
         pools,
-        Lane(rules, pools, resolver.recall, metrics),
+        Lane(rules, pools, resolver.recall, limiter.uses, metrics),
+        limiter,
         config.health_path,
     )
 

@@ -90,6 +90,7 @@ class Worker:
         self._deadlines = Deadlines(loop)
         snapshot = take_snapshot(config, 1, loop, self._deadlines, metrics)
         await self._start_stores(snapshot.stores)
+        await snapshot.limiter.start()
         self._gateway = Gateway(
             snapshot, Recorder(metrics, self._access), clock=time.time, seeds=Seeds().take
         )
@@ -167,6 +168,7 @@ class Worker:
             pool.close_idle()
         for store in self._gateway.snapshot.stores.values():
             await store.stop()
+        await self._gateway.snapshot.limiter.stop()
         await self._admin.cleanup()
         self._ticker.cancel()
         self._deadlines.stop()

@@ -155,7 +155,9 @@ async def test_a_session_that_was_looked_up_again_is_another_one() -> None:
     async with Road() as road:
         x = await learn(road, request)
         _, permit = await road.permit(request)
-        lane = Lane(road.snapshot.rules, road.snapshot.pools, lambda *_: None, road.metrics)
+        snapshot = road.snapshot
+        uses = snapshot.limiter.uses
+        lane = Lane(snapshot.rules, snapshot.pools, lambda *_: None, uses, road.metrics)
         lane.learn(x, permit)
         lane.learn(x, permit)
         assert repr(lane) == "<Lane heads=1>"

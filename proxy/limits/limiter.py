@@ -1,0 +1,123 @@
+"""Whether a request is within its limits, wherever these are counted."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from proxy.core.limits import Counters, refusal, take_all
+from proxy.errors import LimitStoreDown
+from proxy.limits.shared import Shared
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
+    from proxy.core.limits import Demand, Limit, Use
+    from proxy.telemetry.metrics import Metrics
+
+_log = logging.getLogger("gatelodge.limits")
+
+
+class Limiter:
+    """The limits of one generation of the configuration.
+
+    `counters` are those of the process: what is in them stays when the configuration changes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        limits: Sequence[Limit],
+        metrics: Metrics,
+        counters: Counters | None = None,
+    ) -> None:
+        """Raises ValueError when limits are shared and the package for that is missing, and OSError
+        when a file of the configuration cannot be used.
+        """
+        self.limits = tuple(limits)
+        self.counters = Counters() if counters is None else counters
+        self._used = self.counters.adopt(limits)
+        self._metrics = metrics
+        self._on_failure = "local" if config.redis is None else config.redis.on_failure
+        self.shared: Shared | None = None
+        if config.redis is not None and any(limit.shared for limit in limits):
+            # Memory that a gateway which counts for itself has no use for.
+            from proxy.limits.server import RedisServer
+
+            self.shared = Shared(
+                RedisServer(config.redis),
+                config.redis.prefix,
+                config.redis.timeout,
+                metrics,
+                chance=random.random,
+                changed=_log_change,
+            )
+
+    def __repr__(self) -> str:
+        return f"<Limiter limits={len(self.limits)}>"
+
+    async def start(self) -> None:
+        """Begin. A server that is away does not keep us from starting."""
+        if self.shared is not None:
+            await self.shared.start()
+
+    async def stop(self) -> None:
+        """End."""
+        if self.shared is not None:
+            await self.shared.stop()
+
+    def entries(self) -> list[tuple[Limit, int, int]]:
+        """Return each limit with how many clients are remembered, and how many had to be
+        forgotten.
+        """
+        return [(limit, len(counter), counter.dropped) for limit, counter in self._used.items()]
+
+    def uses(self, demands: Sequence[Demand]) -> tuple[Use, ...] | None:
+        """Return where a request with these demands is counted; None if not in this process
+        alone.
+        """
+        if any(limit.shared for limit, _ in demands):
+            return None
+        return tuple([(self._used[limit], key) for limit, key in demands])
+
+    async def take(self, demands: Sequence[Demand], at: float) -> None:
+        """Count a request at `at` of time.monotonic. Raises RateLimited and LimitStoreDown.
+
+        It is counted in none of the limits of this process, or of the server, if one of these
+        refuses it. Those of the process come first: what they refuse costs the server nothing.
+        """
+        own = [demand for demand in demands if not demand[0].shared]
+        if own:
+            self._take_own(own, at)
+        if len(own) == len(demands):
+            return
+        others = [demand for demand in demands if demand[0].shared]
+        waits = None if self.shared is None else await self.shared.take(others)
+        if waits is not None:
+            self._judge(others, waits)
+        elif self._on_failure == "local":
+            self._take_own(others, at)
+        elif self._on_failure == "deny":
+            raise LimitStoreDown("the server that counts requests cannot be asked")
+
+    def _take_own(self, demands: Sequence[Demand], at: float) -> None:
+        uses = [(self._used[limit], key) for limit, key in demands]
+        self._judge(demands, take_all(uses, int(at * 1_000_000)))
+
+    def _judge(self, demands: Sequence[Demand], waits: Sequence[int]) -> None:
+        over = [(limit, wait) for (limit, _), wait in zip(demands, waits, strict=True) if wait > 0]
+        if not over:
+            return
+        for limit, _ in over:
+            self._metrics.count_limited(limit.scope, limit.by, str(limit.rate))
+        refused = refusal(over)
+        if refused is not None:
+            raise refused
+
+
+def _log_change(problem: str) -> None:
+    if problem:
+        _log.warning("limit store is down", extra={"reason": problem})
+    else:
+        _log.info("limit store is up")
