@@ -14,6 +14,7 @@ from proxy.core.limits import (
     By,
     Counter,
     Counters,
+    Key,
     Limit,
     RouteLimits,
     address_key,
@@ -194,7 +195,7 @@ def test_a_user_is_counted_from_everywhere_and_nobody_by_the_address() -> None:
 @pytest.mark.parametrize("user", ["192.0.2.1", "/x", "web", "a\0b", "b:c", "é" * 5000, "a" * 65])
 def test_no_id_of_a_user_collides_with_anybody_else(user: str) -> None:
     mine = user_key("web", user)
-    others = [
+    others: list[Key] = [
         address_key("192.0.2.1"),
         "/x",
         user_key("other", user),
