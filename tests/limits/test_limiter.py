@@ -78,7 +78,7 @@ async def test_a_refusal_tells_the_wait_in_whole_seconds() -> None:
 
 
 async def test_what_is_shared_is_counted_together(valkey: Valkey) -> None:
-    redis = f"{{url: {valkey.url}}}"
+    redis = f"{{url: {valkey.url}, timeout: 30s}}"
     async with started(redis) as (one, metrics), started(redis) as (other, _):
         assert await admitted(one, [(SHARED, "a")], 1) == 1
         assert await admitted(other, [(SHARED, "a")], 3) == 1
@@ -90,16 +90,16 @@ async def test_what_is_shared_is_counted_together(valkey: Valkey) -> None:
 
 async def test_other_prefixes_and_databases_count_for_themselves(valkey: Valkey) -> None:
     for redis in (
-        f"{{url: {valkey.url}}}",
-        f"{{url: {valkey.url}/1}}",
-        f"{{url: {valkey.url}, prefix: shop}}",
+        f"{{url: {valkey.url}, timeout: 30s}}",
+        f"{{url: {valkey.url}/1, timeout: 30s}}",
+        f"{{url: {valkey.url}, timeout: 30s, prefix: shop}}",
     ):
         async with started(redis) as (limiter, _):
             assert await admitted(limiter, [(SHARED, "a")], 3) == 2
 
 
 async def test_what_the_process_refuses_costs_the_server_nothing(valkey: Valkey) -> None:
-    async with started(f"{{url: {valkey.url}}}") as (limiter, metrics):
+    async with started(f"{{url: {valkey.url}, timeout: 30s}}") as (limiter, metrics):
         assert await admitted(limiter, [(OWN, "a"), (SHARED, "a")], 10) == 2
         assert metrics.limit_store == {"answered": 3}
 
