@@ -63,11 +63,17 @@ class Limit:
     """Microseconds that one request takes."""
     capacity: int = field(init=False, compare=False)
     """Microseconds that the burst takes."""
+    _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         interval = -(-self.rate.seconds * _MICROSECONDS // self.rate.count)
         object.__setattr__(self, "interval", interval)
         object.__setattr__(self, "capacity", interval * self.burst)
+        identity = self.scope, self.by, self.rate, self.burst, self.shared
+        object.__setattr__(self, "_hash", hash(identity))
+
+    def __hash__(self) -> int:
+        return self._hash  # reckoned anew for each request, it would be a microsecond each time
 
     def __str__(self) -> str:
         where = f"route {self.scope}" if self.scope else "all routes"
@@ -229,9 +235,14 @@ class Counter:
         shard[key] = free
         return 0
 
-    def give_back(self, key: Key) -> None:
-        """Undo the last `take`, which counted a request of `key`."""
-        self._shards[hash(key) & 15][key] -= self._interval
+    def give_back(self, key: Key, now: int) -> None:
+        """Undo the last `take`, which counted a request of `key` at `now`."""
+        shard = self._shards[hash(key) & 15]
+        free = shard[key] - self._interval
+        if free > now:
+            shard[key] = free
+        else:
+            del shard[key]
 
     def _make_room(self, shard: dict[Key, int], now: int) -> None:
         for key in [key for key, free in shard.items() if free <= now]:
@@ -279,18 +290,16 @@ def take_all(uses: Sequence[Use], now: int) -> list[int]:
 
     Return for each the microseconds until it would admit it.
     """
-    if len(uses) == 1:
-        return [uses[0][0].take(uses[0][1], now)]
-    waits = [counter.wait(key, now) for counter, key in uses]
+    waits = [counter.take(key, now) for counter, key in uses]
     if any(waits):
-        return waits
-    return [counter.take(key, now) for counter, key in uses]
+        give_back([use for use, wait in zip(uses, waits, strict=True) if not wait], now)
+    return waits
 
 
-def give_back(uses: Sequence[Use]) -> None:
-    """Undo `take_all` which counted a request, when no other was counted since."""
+def give_back(uses: Sequence[Use], now: int) -> None:
+    """Undo the counting of a request at `now`, when no other was counted since."""
     for counter, key in uses:
-        counter.give_back(key)
+        counter.give_back(key, now)
 
 
 def refusal(waits: Sequence[tuple[Limit, int]]) -> RateLimited | None:

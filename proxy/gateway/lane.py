@@ -200,11 +200,12 @@ class Lane:
         route = known.permit.route
         pool = self._pools[route.upstream]
         uses = known.uses
-        if uses and any(take_all(uses, int(monotonic() * 1_000_000))):
+        now = int(monotonic() * 1_000_000) if uses else 0
+        if uses and any(take_all(uses, now)):
             return None
         taken = pool.take_idle(max_idle(known.x.head.method, pool.pool_idle))
         if taken is None:
-            give_back(uses)
+            give_back(uses, now)
             return None
         if known.permit.credential is not None:
             self._metrics.session_cache_hits += 1

@@ -87,13 +87,16 @@ class Limiter:
         It is counted in none of the limits of this process, or of the server, if one of these
         refuses it. Those of the process come first: what they refuse costs the server nothing.
         """
+        if self.shared is None:
+            self._take_own(demands, at)
+            return
         own = [demand for demand in demands if not demand[0].shared]
         if own:
             self._take_own(own, at)
         if len(own) == len(demands):
             return
         others = [demand for demand in demands if demand[0].shared]
-        waits = None if self.shared is None else await self.shared.take(others)
+        waits = await self.shared.take(others)
         if waits is not None:
             self._judge(others, waits)
         elif self._on_failure == "local":
@@ -103,7 +106,9 @@ class Limiter:
 
     def _take_own(self, demands: Sequence[Demand], at: float) -> None:
         uses = [(self._used[limit], key) for limit, key in demands]
-        self._judge(demands, take_all(uses, int(at * 1_000_000)))
+        waits = take_all(uses, int(at * 1_000_000))
+        if any(waits):
+            self._judge(demands, waits)
 
     def _judge(self, demands: Sequence[Demand], waits: Sequence[int]) -> None:
         over = [(limit, wait) for (limit, _), wait in zip(demands, waits, strict=True) if wait > 0]

@@ -140,8 +140,15 @@ def test_what_is_given_back_was_never_taken(rule: Limit, steps: list[int]) -> No
     one, other = Counter(rule), Counter(rule)
     for number, now in enumerate(at(steps)):
         if number % 3 == 0 and one.take("a", now) == 0:
-            give_back([(one, "a")])
+            give_back([(one, "a")], now)
         assert one.take("a", now) == other.take("a", now)
+
+
+def test_what_another_limit_refuses_leaves_nothing_behind() -> None:
+    address, route = Counter(limit(burst=5)), Counter(limit(burst=1))
+    for number in range(100):
+        take_all(((address, f"a{number}"), (route, "/x")), 0)
+    assert (len(address), len(route)) == (1, 1)
 
 
 def test_to_ask_counts_nothing() -> None:
