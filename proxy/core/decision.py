@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     """Credential and Unix time -> the session. Raises kinds of Unauthorized, and
     SessionStoreDown.
     """
-    Take = Callable[[Sequence[Demand], float], Awaitable[None]]
-    """Count a request in its limits, at a time of time.monotonic. Raises RateLimited and
-    LimitStoreDown.
-    """
+    Take = Callable[[Sequence[Demand]], Awaitable[None]]
+    """Count a request in its limits, now. Raises RateLimited and LimitStoreDown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ async def decide(
         return Reply(204, route.cors.preflight(head))
     framing.check_body(head, route.body_limit)
     if take is not None and route.limits.early:  # before a flood costs cryptography or a database
-        await take(counted(x, route, route.limits.early, None), x.started)
+        await take(counted(x, route, route.limits.early, None))
     upgrade = route.upgrade and framing.is_websocket(head)
     credential = session = None
     if route.policy.auth != "public" and not preflight:
@@ -106,7 +104,7 @@ async def decide(
                 raise
             return Reply(302, b"Location: %b\r\n" % location.encode())
     if take is not None and route.limits.late:
-        await take(counted(x, route, route.limits.late, session), x.started)
+        await take(counted(x, route, route.limits.late, session))
     path, prefix = _upstream_target(route, head, target)
     return Permit(route, path, prefix, credential, session, upgrade)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.limits import Counters, refusal, take_all
@@ -23,6 +24,8 @@ class Limiter:
     """The limits of one generation of the configuration.
 
     `counters` are those of the process: what is in them stays when the configuration changes.
+    `clock` never goes back. It is read when a request is counted and not when it began: one whose
+    session took long to find would else count in the past, where less was used.
     """
 
     def __init__(
@@ -31,6 +34,8 @@ class Limiter:
         limits: Sequence[Limit],
         metrics: Metrics,
         counters: Counters | None = None,
+        *,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """Raises ValueError when limits are shared and the package for that is missing, and OSError
         when a file of the configuration cannot be used.
@@ -39,6 +44,7 @@ class Limiter:
         self.counters = Counters() if counters is None else counters
         self._used = self.counters.adopt(limits)
         self._metrics = metrics
+        self._clock = clock
         self._on_failure = "local" if config.redis is None else config.redis.on_failure
         self.shared: Shared | None = None
         if config.redis is not None and any(limit.shared for limit in limits):
@@ -81,18 +87,18 @@ class Limiter:
             return None
         return tuple([(self._used[limit], key) for limit, key in demands])
 
-    async def take(self, demands: Sequence[Demand], at: float) -> None:
-        """Count a request at `at` of time.monotonic. Raises RateLimited and LimitStoreDown.
+    async def take(self, demands: Sequence[Demand]) -> None:
+        """Count a request. Raises RateLimited and LimitStoreDown.
 
         It is counted in none of the limits of this process, or of the server, if one of these
         refuses it. Those of the process come first: what they refuse costs the server nothing.
         """
         if self.shared is None:
-            self._take_own(demands, at)
+            self._take_own(demands)
             return
         own = [demand for demand in demands if not demand[0].shared]
         if own:
-            self._take_own(own, at)
+            self._take_own(own)
         if len(own) == len(demands):
             return
         others = [demand for demand in demands if demand[0].shared]
@@ -100,20 +106,18 @@ class Limiter:
         if waits is not None:
             self._judge(others, waits)
         elif self._on_failure == "local":
-            self._take_own(others, at)
+            self._take_own(others)
         elif self._on_failure == "deny":
             raise LimitStoreDown("the server that counts requests cannot be asked")
 
-    def _take_own(self, demands: Sequence[Demand], at: float) -> None:
+    def _take_own(self, demands: Sequence[Demand]) -> None:
         uses = [(self._used[limit], key) for limit, key in demands]
-        waits = take_all(uses, int(at * 1_000_000))
+        waits = take_all(uses, int(self._clock() * 1_000_000))
         if any(waits):
             self._judge(demands, waits)
 
     def _judge(self, demands: Sequence[Demand], waits: Sequence[int]) -> None:
         over = [(limit, wait) for (limit, _), wait in zip(demands, waits, strict=True) if wait > 0]
-        if not over:
-            return
         for limit, _ in over:
             self._metrics.count_limited(limit.scope, limit.by, str(limit.rate))
         refused = refusal(over)

@@ -5,6 +5,7 @@ Law of the file: no error of the library passes, since its text may name the ser
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -18,6 +19,8 @@ from proxy.limits.script import SCRIPT
 if TYPE_CHECKING:
     from proxy.config.model import RedisConfig
 
+_CLOSE: Final = 1.0
+"""Seconds for the end of a connection: over TLS it would wait for the other side's word."""
 MISSING: Final = "limits are shared over Redis, which needs another package: pip install "
 EXTRA: Final = "'gatelodge[redis]'"
 
@@ -74,7 +77,8 @@ class RedisServer:
     async def close(self) -> None:
         """End the connection; the next question makes another one."""
         try:
-            await self._redis.connection_pool.disconnect()
+            async with asyncio.timeout(_CLOSE):
+                await self._redis.connection_pool.disconnect()
         except (self._errors.RedisError, OSError):
             pass  # it has ended, which is what was wanted
 

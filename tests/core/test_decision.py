@@ -831,8 +831,7 @@ class Limits:
         self.asked: list[list[tuple[str, Any]]] = []
         self._refuses = refuses
 
-    async def take(self, demands: Sequence[Demand], at: float) -> None:
-        assert at == 100.0
+    async def take(self, demands: Sequence[Demand]) -> None:
         self.asked.append([(limit.by, key) for limit, key in demands])
         if any(limit.by == self._refuses for limit, _ in demands):
             raise errors.RateLimited(self._refuses)

@@ -91,16 +91,16 @@ async def test_limits_that_do_not_change_go_on_counting() -> None:
     limited = f"{TEXT}rate_limit: {{by: ip, rate: 2/h}}\n"
     first = take_snapshot(config_of(limited), 1, loop, deadlines, Metrics())
     [limit] = first.rules.rate_limits
-    await first.limiter.take([(limit, "a")], 1.0)
-    await first.limiter.take([(limit, "a")], 1.0)
+    await first.limiter.take([(limit, "a")])
+    await first.limiter.take([(limit, "a")])
     counters = first.limiter.counters
     second = take_snapshot(
         config_of(limited.replace("/own/**", "/other/**")), 2, loop, deadlines, Metrics(), counters
     )
     with pytest.raises(RateLimited):
-        await second.limiter.take([(limit, "a")], 1.0)
+        await second.limiter.take([(limit, "a")])
     changed = config_of(limited.replace("2/h", "3/h"))
     third = take_snapshot(changed, 3, loop, deadlines, Metrics(), counters)
     [other] = third.rules.rate_limits
-    await third.limiter.take([(other, "a")], 1.0)
+    await third.limiter.take([(other, "a")])
     deadlines.stop()
