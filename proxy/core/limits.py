@@ -39,8 +39,10 @@ _USER_CHARS_MAX: Final = 64
 _ADDRESSES: Final = 4096
 """IPv6 addresses whose network is remembered; reading one takes 3 µs."""
 ENTRIES: Final = 100_000
-"""Clients that all limits of a process together remember: about 20 MB at the worst."""
 _ENTRIES_MIN: Final = 4096
+"""Clients that all limits of a process together remember, about 20 MB at the worst, and how many
+each of them remembers where they are very many.
+"""
 _SHARDS: Final = 16
 """Parts in which a counter is cleared when it is full, so that it takes 2 ms and not 30."""
 
@@ -127,9 +129,6 @@ class RouteLimits:
     def listed(self) -> tuple[Limit, ...]:
         """All of them, in the order in which they are asked."""
         return self.early + self.late
-
-
-NONE: Final = RouteLimits()
 
 
 def demands(
