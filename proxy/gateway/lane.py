@@ -132,8 +132,7 @@ class Lane:
             return
         pool = self._pools[permit.route.upstream]
         good = permit.session is not None or permit.credential is None
-        uses = self._uses(counted(x, permit.route, permit.route.limits.listed, permit.session))
-        if pool.tells_own_host or not good or uses is None:
+        if pool.tells_own_host or not good:
             return
         self._volatile.learn(head)
         cut, values = self._volatile.cut(head.raw)
@@ -141,7 +140,8 @@ class Lane:
             return
         scheme = "https" if head.tls else "http"
         key = head.peer, scheme, len(head.raw), cut, *values
-        if not self._has_room(key):
+        uses = self._uses(counted(x, permit.route, permit.route.limits.listed, permit.session))
+        if uses is None or not self._has_room(key):
             return
         marks = {mark[2:-2].lower(): mark for mark in values}
         # An identity header may have such a name, and for its user the very value that was sent.
