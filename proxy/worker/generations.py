@@ -2,7 +2,7 @@
 
 A request keeps the generation that it began with. So nothing that a generation needs ends before
 its last exchange has no more use for it: a store that the next one does not take over is stopped
-once it has answered, for a request asks in the turn of the loop in which it begins, or never.
+when all of its decisions have been made.
 """
 
 from __future__ import annotations
@@ -46,7 +46,13 @@ class Generations:
         snapshot = await asyncio.to_thread(
             take_snapshot, config, generation, self._loop, self._deadlines, self._metrics, before
         )
-        await _start_all(_others(snapshot, before))
+        stores = _others(snapshot, before)
+        await _start_all(stores)
+        try:
+            await snapshot.limiter.start(before.limiter if before else None)
+        except BaseException:
+            await _stop_all(stores)
+            raise
         return snapshot
 
     async def abandon(self, snapshot: Snapshot, before: Snapshot) -> None:
@@ -54,18 +60,18 @@ class Generations:
         for pool in snapshot.pools.values():
             pool.close_idle()
         await _stop_all(_others(snapshot, before))
+        await snapshot.limiter.stop(before.limiter)
 
     def retire(self, before: Snapshot, after: Snapshot) -> None:
-        """End what `before` does not share with `after`, which has taken its place."""
+        """Hand over to `after`, which has taken its place, and end what it does not share."""
+        after.limiter.take_over(before.limiter)
         before.lane.close()
         for pool in before.pools.values():
             pool.close_idle()
-        alone = _others(before, after)
-        if alone:
-            self._left.update(alone)
-            task = self._loop.create_task(self._stop_unused(before, alone))
-            self._endings.add(task)
-            task.add_done_callback(self._endings.discard)
+        self._left.update(alone := _others(before, after))
+        task = self._loop.create_task(self._stop_unused(before, after, alone))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
     async def stop(self, last: Snapshot) -> None:
         """End the generation in use, and whatever earlier ones have left."""
@@ -75,9 +81,11 @@ class Generations:
             ending.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
         await _stop_all({*last.stores.values(), *self._left})
+        await last.limiter.stop()
 
-    async def _stop_unused(self, before: Snapshot, stores: list[Store]) -> None:
-        await before.resolver.quiet()
+    async def _stop_unused(self, before: Snapshot, after: Snapshot, stores: list[Store]) -> None:
+        await before.deciding.over()
+        await before.limiter.stop(after.limiter)
         await _stop_all(stores)
         self._left.difference_update(stores)
 

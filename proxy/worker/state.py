@@ -52,6 +52,8 @@ class State:
         metrics.connections = self._connections
         metrics.endpoints = self._endpoints
         metrics.stores = self._stores
+        metrics.limits = self._limits
+        metrics.limit_store_up = self._limit_store_up
 
     def __repr__(self) -> str:
         return f"<State {self.phase}>"
@@ -111,6 +113,18 @@ class State:
                 {"name": name, "kind": session.kind, **self._database(name)}
                 for name, session in snapshot.config.sessions.items()
             ],
+            "rate_limits": [
+                {
+                    "scope": limit.scope or None,
+                    "by": limit.by,
+                    "rate": str(limit.rate),
+                    "burst": limit.burst,
+                    "shared": limit.shared,
+                    "entries": entries,
+                }
+                for limit, entries, _ in snapshot.limiter.entries()
+            ],
+            "limit_store": self._limit_store(),
             "routes": [route.name for route in snapshot.rules.routes.rows()],
         }
 
@@ -156,6 +170,18 @@ class State:
         for name, store in self._gateway.snapshot.stores.items():
             state = store.state()
             yield name, not state.problem, state.open, state.idle, state.waiting
+
+    def _limits(self) -> Iterable[tuple[str, str, str, int, int]]:
+        for limit, entries, dropped in self._gateway.snapshot.limiter.entries():
+            yield limit.scope, limit.by, str(limit.rate), entries, dropped
+
+    def _limit_store(self) -> dict[str, object] | None:
+        shared = self._gateway.snapshot.limiter.shared
+        return None if shared is None else {"up": not shared.problem, "problem": shared.problem}
+
+    def _limit_store_up(self) -> bool | None:
+        shared = self._gateway.snapshot.limiter.shared
+        return None if shared is None else not shared.problem
 
     def _endpoints(self) -> list[tuple[str, str, int]]:
         pools = self._gateway.snapshot.pools.values()

@@ -101,7 +101,7 @@ def reload(gateway: LocalGateway, config: Settings) -> None:
         before.generation + 1,
         asyncio.get_running_loop(),
         worker._deadlines,
-        worker._metrics,
+        worker.metrics,
     )
     for pool in before.pools.values():
         pool.close_idle()
@@ -430,7 +430,7 @@ async def test_a_flood_of_bad_tokens_leaves_the_good_where_they_are(
     async with visit(config) as (gateway, visitor):
         await visitor.known(STORED)
         await visitor.known(jwt)
-        metrics = gateway.worker._metrics
+        metrics = gateway.worker.metrics
         hits = metrics.session_cache_hits
         for number in range(50):
             forged = token("u-3", secret=OTHER_SECRET)

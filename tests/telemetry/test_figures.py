@@ -32,7 +32,7 @@ def test_two_are_twice_as_much_of_everything_that_is_counted() -> None:
     metrics = everything()
     one, two = values(metrics), values(sum_of([sent(metrics), sent(metrics)], metrics))
     assert one.keys() == two.keys()
-    once = re.compile(r"gatelodge_(build_info|config_|endpoint_up|session_store_up)")
+    once = re.compile(r"gatelodge_(build_info|config_|endpoint_up|session_store_up|limit_store_up)")
     wrong = {
         name: (one[name], two[name])
         for name in one
