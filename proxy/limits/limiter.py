@@ -23,7 +23,9 @@ _log = logging.getLogger("gatelodge.limits")
 class Limiter:
     """The limits of one generation of the configuration.
 
-    `counters` are those of the process: what is in them stays when the configuration changes.
+    What limits that are also those of the generation `before` have counted stays, as does the
+    connection to a server that is also that of it.
+
     `clock` never goes back. It is read when a request is counted and not when it began: one whose
     session took long to find would else count in the past, where less was used.
     """
@@ -33,7 +35,7 @@ class Limiter:
         config: Config,
         limits: Sequence[Limit],
         metrics: Metrics,
-        counters: Counters | None = None,
+        before: Limiter | None = None,
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -41,13 +43,18 @@ class Limiter:
         when a file of the configuration cannot be used.
         """
         self.limits = tuple(limits)
-        self.counters = Counters() if counters is None else counters
-        self._used = self.counters.adopt(limits)
+        self._counters: Counters = Counters() if before is None else before._counters
+        self._used = self._counters.adopt(limits)
         self._metrics = metrics
         self._clock = clock
+        self._redis = config.redis
         self._on_failure = "local" if config.redis is None else config.redis.on_failure
         self.shared: Shared | None = None
-        if config.redis is not None and any(limit.shared for limit in limits):
+        if config.redis is None or not any(limit.shared for limit in limits):
+            return
+        if before is not None and before._redis == config.redis:
+            self.shared = before.shared
+        if self.shared is None:
             # Memory that a gateway which counts for itself has no use for.
             from proxy.limits.server import RedisServer
 
@@ -63,15 +70,30 @@ class Limiter:
     def __repr__(self) -> str:
         return f"<Limiter limits={len(self.limits)}>"
 
-    async def start(self) -> None:
-        """Begin. A server that is away does not keep us from starting."""
-        if self.shared is not None:
+    async def start(self, before: Limiter | None = None) -> None:
+        """Begin what the one `before` does not have already. A server that is away does not keep us
+        from starting.
+        """
+        if self.shared is not None and (before is None or self.shared is not before.shared):
             await self.shared.start()
 
-    async def stop(self) -> None:
-        """End."""
-        if self.shared is not None:
+    async def stop(self, other: Limiter | None = None) -> None:
+        """End what the `other` one, which goes on, does not have as well. Who has asked by now gets
+        his answer.
+        """
+        if self.shared is not None and (other is None or self.shared is not other.shared):
+            if other is not None:
+                await self.shared.quiet()
             await self.shared.stop()
+
+    async def quiet(self) -> None:
+        """Wait until everybody who has asked the server by now has an answer."""
+        if self.shared is not None:
+            await self.shared.quiet()
+
+    def settle(self) -> None:
+        """Forget what limits have counted that are none of these: no other generation is in use."""
+        self._counters.keep(self.limits)
 
     def entries(self) -> list[tuple[Limit, int, int]]:
         """Return each limit with how many clients are remembered, and how many had to be

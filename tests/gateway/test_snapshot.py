@@ -52,11 +52,11 @@ async def test_its_sessions_are_those_of_its_configuration(take: Take) -> None:
     metrics = Metrics()
     snapshot = take(TEXT, metrics)
     credential = Credential("web", "cookie", COOKIE, token("u-1"))
-    session = await snapshot.resolve(credential, NOW)
+    session = await snapshot.resolver.resolve(credential, NOW)
     assert session.principal.id == "u-1"
-    assert await snapshot.resolve(credential, NOW) is session
+    assert await snapshot.resolver.resolve(credential, NOW) is session
     # The next generation begins with nothing in memory: its secrets may be others.
-    assert await take(TEXT, metrics).resolve(credential, NOW) is not session
+    assert await take(TEXT, metrics).resolver.resolve(credential, NOW) is not session
     assert (metrics.session_cache_hits, metrics.session_cache_misses) == (1, 2)
 
 
@@ -93,14 +93,13 @@ async def test_limits_that_do_not_change_go_on_counting() -> None:
     [limit] = first.rules.rate_limits
     await first.limiter.take([(limit, "a")])
     await first.limiter.take([(limit, "a")])
-    counters = first.limiter.counters
     second = take_snapshot(
-        config_of(limited.replace("/own/**", "/other/**")), 2, loop, deadlines, Metrics(), counters
+        config_of(limited.replace("/own/**", "/other/**")), 2, loop, deadlines, Metrics(), first
     )
     with pytest.raises(RateLimited):
         await second.limiter.take([(limit, "a")])
     changed = config_of(limited.replace("2/h", "3/h"))
-    third = take_snapshot(changed, 3, loop, deadlines, Metrics(), counters)
+    third = take_snapshot(changed, 3, loop, deadlines, Metrics(), second)
     [other] = third.rules.rate_limits
     await third.limiter.take([(other, "a")])
     deadlines.stop()

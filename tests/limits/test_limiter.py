@@ -10,7 +10,7 @@ import pytest
 
 from proxy.config.model import Config
 from proxy.config.units import Rate
-from proxy.core.limits import Counters, Demand, Limit
+from proxy.core.limits import Demand, Limit
 from proxy.core.rules import compile_rules
 from proxy.errors import LimitStoreDown, RateLimited
 from proxy.limits.limiter import Limiter
@@ -148,12 +148,14 @@ async def test_whose_uses_are_known_here() -> None:
 
 
 async def test_counts_go_from_one_generation_to_the_next() -> None:
-    counters = Counters()
-    async with started(counters=counters) as (first, _):
+    async with started() as (first, _):
         assert await admitted(first, [(OWN, "a")], 9) == 3
-        async with started(counters=first.counters, limits=(OWN,)) as (second, _):
+        async with started(before=first, limits=(OWN,)) as (second, _):
             assert await admitted(second, [(OWN, "a")], 9) == 0
             assert await admitted(second, [(OWN, "b")], 1) == 1
+            second.settle()
+            # The old generation still counts in what it has, for those who began with it.
+            assert await admitted(first, [(OWN, "b")], 9) == 2
 
 
 def test_all_limits_are_shared_where_there_is_a_server_and_nothing_else_is_said() -> None:
@@ -172,3 +174,28 @@ async def test_a_store_that_goes_and_comes_is_logged(caplog: pytest.LogCaptureFi
         assert vars(record)["reason"] == "no connection: Connection refused"
         assert "hunter2" not in repr(vars(record))
         assert repr(limiter) == "<Limiter limits=2>"
+
+
+async def test_the_connection_outlives_a_configuration_with_the_same_server(
+    valkey: Valkey,
+) -> None:
+    redis = f"{{url: {valkey.url}, timeout: 30s}}"
+    async with started(redis) as (first, _):
+        assert await admitted(first, [(SHARED, "a")], 1) == 1
+        second = Limiter(config(redis, "{by: ip, rate: 1/s}"), (SHARED,), Metrics(), first)
+        assert second.shared is first.shared
+        await second.start(first)
+        await first.stop(second)
+        assert await admitted(second, [(SHARED, "a")], 3) == 1
+        other = Limiter(
+            config(f"{{url: {valkey.url}/1, timeout: 30s}}"), (SHARED,), Metrics(), second
+        )
+        assert other.shared is not second.shared
+        await other.start(second)
+        await second.stop(other)
+        assert await admitted(other, [(SHARED, "a")], 3) == 2
+        without = Limiter(config(redis), (OWN,), Metrics(), other)
+        assert without.shared is None
+        await without.start(other)
+        await other.stop(without)
+        assert await admitted(without, [(OWN, "a")], 9) == 3
