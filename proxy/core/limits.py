@@ -275,13 +275,15 @@ class Counters:
         listed = dict.fromkeys(limits)
         entries = max(ENTRIES // max(1, len(listed)), _ENTRIES_MIN)
         for limit in listed:
-            counter = self._counters.setdefault(limit, Counter(limit))
-            counter.resize(entries)
+            if limit not in self._counters:
+                self._counters[limit] = Counter(limit, entries)
         return {limit: self._counters[limit] for limit in listed}
 
     def keep(self, limits: Iterable[Limit]) -> None:
-        """Forget the counters of all other limits, once nobody uses the old configuration."""
-        self._counters = {limit: self._counters[limit] for limit in dict.fromkeys(limits)}
+        """Forget the counters of all other limits, and give these the room."""
+        self._counters = self.adopt(limits)
+        for counter in self._counters.values():
+            counter.resize(max(ENTRIES // len(self._counters), _ENTRIES_MIN))
 
 
 def take_all(uses: Sequence[Use], now: int) -> list[int]:

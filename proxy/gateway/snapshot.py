@@ -31,7 +31,7 @@ class Snapshot:
 
     `stores` are those of the sessions that have one, by the session's name; who took the snapshot
     starts and stops them, and the limiter. One may have come from the generation before, as may
-    what `resolver` remembers.
+    what `resolver` remembers and what `limiter` has counted.
     """
 
     generation: int
@@ -55,7 +55,7 @@ def take_snapshot(
     before: Snapshot | None = None,
 ) -> Snapshot:
     """Compile `config`. What it has in common with the generation `before` is taken over from that:
-    stores, and the sessions that were verified.
+    stores, the sessions that were verified, and the requests that were counted.
 
     It waits for nobody but may take a while, so it may be called in a thread. Raises OSError
     (ssl.SSLError among them) when a file cannot be used, and ValueError for rules that make no

@@ -109,18 +109,24 @@ def _stores(
     return [(name, *state) for name, state in found.items()]
 
 
-def _limits(rows: Iterable[tuple[str, str, str, int, int]]) -> list[tuple[str, str, str, int, int]]:
-    """Return each limit once, with the sums of its numbers."""
-    found: dict[tuple[str, str, str], tuple[int, int]] = {}
-    for scope, by, rate, kept, gone in rows:
-        before = found.get((scope, by, rate), (0, 0))
-        found[scope, by, rate] = before[0] + kept, before[1] + gone
-    return [(*limit, *numbers) for limit, numbers in found.items()]
+def _limits(rows: Iterable[tuple[str, str, str, int]]) -> list[tuple[str, str, str, int]]:
+    """Return each limit once, with the sum of its clients."""
+    kept: dict[tuple[str, str, str], int] = {}
+    for scope, by, rate, count in rows:
+        kept[scope, by, rate] = kept.get((scope, by, rate), 0) + count
+    return [(*key, count) for key, count in kept.items()]
+
+
+def _all_of(rows: Iterable[bool]) -> list[bool]:
+    """Return whether it is so for every worker, if there is something to tell."""
+    listed = list(rows)
+    return [all(listed)] if listed else []
 
 
 _ROWS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "endpoints": _endpoints,
     "stores": _stores,
     "limits": _limits,
+    "limit_store_up": _all_of,
 }
 """Gauges that are rows -> how the rows of all workers become those of one."""

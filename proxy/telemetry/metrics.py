@@ -101,10 +101,10 @@ class Metrics:
         self.stores: Callable[[], Iterable[tuple[str, bool, int, int, int]]] = tuple
         """Session, whether its store is up, connections open and idle, look-ups that wait."""
 
-        self.limits: Callable[[], Iterable[tuple[str, str, str, int, int]]] = tuple
-        """Scope, by and rate of each limit, clients that are remembered, and that had to go."""
-        self.limit_store_up: Callable[[], bool | None] = _none
-        """Whether the server that counts requests answers; None when there is none."""
+        self.limits: Callable[[], Iterable[tuple[str, str, str, int]]] = tuple
+        """Scope, by and rate of each limit, and clients of whom a count is kept."""
+        self.limit_store_up: Callable[[], Iterable[bool]] = tuple
+        """Whether the server that counts requests answers, if there is one."""
 
     def __repr__(self) -> str:
         return f"<Metrics requests={sum(self.requests.values())} in_flight={self.in_flight}>"
@@ -140,10 +140,6 @@ class Metrics:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Exposition(self))
         return generate_latest(registry), CONTENT_TYPE_LATEST
-
-
-def _none() -> None:
-    return None
 
 
 def _histogram(histograms: dict[str, Histogram], label: str) -> Histogram:
@@ -256,22 +252,15 @@ class _Exposition(Collector):
         entries = GaugeMetricFamily(
             "gatelodge_rate_limit_entries", "Clients of whom a count is kept.", labels=labels
         )
-        dropped = CounterMetricFamily(
-            "gatelodge_rate_limit_dropped",
-            "Clients whose count had to go before it was forgiven.",
-            labels=labels,
-        )
-        for scope, by, rate, kept, gone in self._metrics.limits():
+        for scope, by, rate, kept in self._metrics.limits():
             entries.add_metric([scope or NO_ROUTE, by, rate], kept)
-            dropped.add_metric([scope or NO_ROUTE, by, rate], gone)
         store = CounterMetricFamily(
             "gatelodge_limit_store", "Requests for which Redis was to be asked.", labels=["result"]
         )
         for result, count in self._metrics.limit_store.items():
             store.add_metric([result], count)
-        yield from (limited, entries, dropped, store)
-        up = self._metrics.limit_store_up()
-        if up is not None:
+        yield from (limited, entries, store)
+        for up in self._metrics.limit_store_up():
             yield GaugeMetricFamily("gatelodge_limit_store_up", "Whether Redis answers.", int(up))
 
     def _gauges(self) -> Iterator[Metric]:

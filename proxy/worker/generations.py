@@ -8,7 +8,7 @@ when all of its decisions have been made.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.gateway.snapshot import Snapshot, take_snapshot
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
     from proxy.upstream.deadlines import Deadlines
+
+
+_TURNS: Final = 0.1
+"""Seconds after which a request that has its session has asked for what it needs next."""
 
 
 class Generations:

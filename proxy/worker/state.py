@@ -114,15 +114,8 @@ class State:
                 for name, session in snapshot.config.sessions.items()
             ],
             "rate_limits": [
-                {
-                    "scope": limit.scope or None,
-                    "by": limit.by,
-                    "rate": str(limit.rate),
-                    "burst": limit.burst,
-                    "shared": limit.shared,
-                    "entries": entries,
-                }
-                for limit, entries, _ in snapshot.limiter.entries()
+                {"limit": str(limit), "shared": limit.shared, "entries": kept, "dropped": dropped}
+                for limit, kept, dropped in snapshot.limiter.entries()
             ],
             "limit_store": self._limit_store(),
             "routes": [route.name for route in snapshot.rules.routes.rows()],
@@ -171,17 +164,19 @@ class State:
             state = store.state()
             yield name, not state.problem, state.open, state.idle, state.waiting
 
-    def _limits(self) -> Iterable[tuple[str, str, str, int, int]]:
-        for limit, entries, dropped in self._gateway.snapshot.limiter.entries():
-            yield limit.scope, limit.by, str(limit.rate), entries, dropped
+    def _limits(self) -> Iterable[tuple[str, str, str, int]]:
+        for limit, entries, _ in self._gateway.snapshot.limiter.entries():
+            yield limit.scope, limit.by, str(limit.rate), entries
 
     def _limit_store(self) -> dict[str, object] | None:
         shared = self._gateway.snapshot.limiter.shared
-        return None if shared is None else {"up": not shared.problem, "problem": shared.problem}
+        if shared is None:
+            return None
+        return {"up": not shared.problem, "problem": shared.problem or None}
 
-    def _limit_store_up(self) -> bool | None:
+    def _limit_store_up(self) -> Iterable[bool]:
         shared = self._gateway.snapshot.limiter.shared
-        return None if shared is None else not shared.problem
+        return () if shared is None else (not shared.problem,)
 
     def _endpoints(self) -> list[tuple[str, str, int]]:
         pools = self._gateway.snapshot.pools.values()

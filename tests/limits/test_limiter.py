@@ -196,3 +196,28 @@ async def test_a_store_that_goes_and_comes_is_logged(caplog: pytest.LogCaptureFi
         assert vars(record)["reason"] == "no connection: Connection refused"
         assert "hunter2" not in repr(vars(record))
         assert repr(limiter) == "<Limiter limits=2>"
+
+
+async def test_the_connection_outlives_a_configuration_with_the_same_server(
+    valkey: Valkey,
+) -> None:
+    redis = f"{{url: {valkey.url}, timeout: 30s}}"
+    async with started(redis) as (first, _):
+        assert await admitted(first, [(SHARED, "a")], 1) == 1
+        second = Limiter(config(redis, "{by: ip, rate: 1/s}"), (SHARED,), Metrics(), first)
+        assert second.shared is first.shared
+        await second.start(first)
+        await first.stop(second)
+        assert await admitted(second, [(SHARED, "a")], 3) == 1
+        other = Limiter(
+            config(f"{{url: {valkey.url}/1, timeout: 30s}}"), (SHARED,), Metrics(), second
+        )
+        assert other.shared is not second.shared
+        await other.start(second)
+        await second.stop(other)
+        assert await admitted(other, [(SHARED, "a")], 3) == 2
+        without = Limiter(config(redis), (OWN,), Metrics(), other)
+        assert without.shared is None
+        await without.start(other)
+        await other.stop(without)
+        assert await admitted(without, [(OWN, "a")], 9) == 3

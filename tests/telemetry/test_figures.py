@@ -55,9 +55,11 @@ def test_something_is_up_when_every_worker_can_use_it() -> None:
         metrics = Metrics()
         metrics.endpoints = lambda: [("api", "a", int(up)), ("api", "b", 1)]
         metrics.stores = lambda: [("web", up, 3, 1, 2)]
+        metrics.limit_store_up = lambda: [up]
         return metrics
 
     total = sum_of([sent(worker(True)), sent(worker(False))], Metrics())
+    assert list(total.limit_store_up()) == [False]
     assert list(total.endpoints()) == [("api", "a", 0), ("api", "b", 1)]
     assert list(total.stores()) == [("web", False, 6, 2, 4)]
 

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.core.session import Credential, Session
 from proxy.gateway.snapshot import Snapshot
+from proxy.limits.limiter import Limiter
 from proxy.session.resolver import Resolver
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.deadlines import Deadlines
@@ -109,4 +110,36 @@ async def test_a_generation_that_cannot_be_built_leaves_the_stores_alone(
     [store] = first.stores.values()
     assert store.state().problem == "connection refused"
     assert (await generations.build(config_of(TEXT), first)).stores == first.stores
+    await generations.stop(first)
+
+
+class Limits(Limiter):
+    """Limits whose server answers when `gate` is set; `ended` once they are stopped."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(snapshot.config, (), Metrics())
+        self.gate = asyncio.Event()
+        self.ended = False
+
+    async def quiet(self) -> None:
+        await self.gate.wait()
+
+    async def stop(self, other: Limiter | None = None) -> None:
+        self.ended = other is not None
+
+
+async def test_a_store_waits_for_who_still_has_to_be_counted(generations: Generations) -> None:
+    """Such a request has not asked for its session yet, and will."""
+    first = await generations.build(config_of(TEXT))
+    store = FakeStore(row(TOKEN, NOW + 60))
+    limits = Limits(first)
+    old = replace(with_store(first, store), limiter=limits)
+    new = await generations.build(config_of(TEXT.replace("web:", "other:")), first)
+    generations.retire(old, new)
+    await turns()
+    assert store.problem == ""
+    limits.gate.set()
+    await until(lambda: store.problem == "stopped")
+    await until(lambda: limits.ended)
+    await generations.stop(new)
     await generations.stop(first)

@@ -108,15 +108,11 @@ async def test_limits_and_the_server_that_counts_are_told_of() -> None:
         assert "hunter2" not in str(status)
     assert status["limit_store"] == {"up": False, "problem": "no connection: Connection refused"}
     assert status["rate_limits"] == [
-        {
-            "scope": None,
-            "by": by,
-            "rate": rate,
-            "burst": burst,
-            "shared": shared,
-            "entries": 1,
-        }
-        for by, rate, burst, shared in (("ip", "9/h", 9, True), ("user", "5/h", 5, False))
+        {"limit": limit, "shared": shared, "entries": 1, "dropped": 0}
+        for limit, shared in (
+            ("9/h by ip (burst 9), of all routes", True),
+            ("5/h by user (burst 5), of all routes", False),
+        )
     ]
     assert b'gatelodge_rate_limit_entries{by="user",rate="5/h",scope="-"} 1.0' in text
     assert b"gatelodge_limit_store_up 0.0" in text
