@@ -27,9 +27,9 @@ _WELL_KNOWN: Final = frozenset(
 # Parts of what people write who mean to come back to it. Of the random secrets that generators
 # make, one in a million holds one.
 _WORDS: Final = re.compile(
-    r"at[-_ ]least|auth[-_ ]?secret|authjs|change|characters|default|development|example|generat"
-    r"|insecure|nextauth|openssl|passphrase|password|placeholder|production|qwerty|random|replace"
-    r"|secret|secure|string|testing|your[-_ ]"
+    r"at[-_ ]least|authjs|change|characters|default|development|example|generat|nextauth|openssl"
+    r"|passphrase|password|placeholder|production|qwerty|random|replace|secret|secure|string"
+    r"|testing|your[-_ ]"
 )
 _WORD: Final = re.compile(r"[a-z]{4,}|[A-Z]{4,}|[A-Z][a-z]{3,}|[^A-Za-z0-9]")
 _REST_MIN: Final = 13

@@ -109,12 +109,6 @@ class Shared:
         self._give_up()
         await self._server.close()
 
-    async def quiet(self) -> None:
-        """Wait until everybody who has asked by now has an answer."""
-        asked = [question.answer for question in (*self._asked, *self._questions)]
-        if asked:
-            await asyncio.wait(asked)
-
     async def take(self, demands: Sequence[Demand]) -> list[int] | None:
         """Count a request in its limits, if all of them admit it; return for each the microseconds
         until it would. None: the server could not be asked.

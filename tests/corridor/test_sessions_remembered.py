@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
-import yaml
 
-from proxy.config.load import loads
 from proxy.gateway import snapshot as snapshots
 from proxy.gateway.handler import Gateway
 from proxy.gateway.passage import Passage
@@ -91,20 +88,10 @@ def pass_time(gateway: LocalGateway, seconds: float) -> None:
     inside._clock = lambda: now
 
 
-def reload(gateway: LocalGateway, config: Settings) -> None:
+async def reload(gateway: LocalGateway, config: Settings) -> None:
     """Put another configuration in the place of the one that is in use."""
-    worker = gateway.worker
-    inside = worker._gateway
-    before = inside.snapshot
-    inside.snapshot = snapshots.take_snapshot(
-        loads(yaml.safe_dump(config), "test.yaml", {}).config,
-        before.generation + 1,
-        asyncio.get_running_loop(),
-        worker._deadlines,
-        worker.metrics,
-    )
-    for pool in before.pools.values():
-        pool.close_idle()
+    reloaded = await gateway.reload(config)
+    assert reloaded.problems == ()
 
 
 def web(**more: Any) -> dict[str, Any]:
@@ -150,7 +137,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
     """The store that stands for every configured database."""
     store = FakeStore()
 
-    def stores(config: Any) -> Mapping[str, Store]:
+    def stores(config: Any, _before: Mapping[str, Store]) -> Mapping[str, Store]:
         return {name: store for name, each in config.sessions.items() if each.database}
 
     monkeypatch.setattr(snapshots, "_stores", stores)
@@ -334,9 +321,9 @@ async def test_nothing_is_remembered_from_one_configuration_to_the_next(
     async with visit(settings(upstream.url)) as (gateway, visitor):
         await visitor.known(line)
         assert passages
-        reload(gateway, settings(upstream.url, **sections))
+        await reload(gateway, settings(upstream.url, **sections))
         await check(visitor, upstream, line)
-        reload(gateway, settings(upstream.url))
+        await reload(gateway, settings(upstream.url))
         await visitor.known(line)
     assert {each.get("X-User-Id") for each in upstream.requests[-KNOWN:]} == {"u-1"}
 
@@ -349,7 +336,7 @@ async def test_a_role_that_a_reload_asks_for_is_asked_for_in_the_lane(
         await visitor.known(line)
         assert passages
         route = {"path": "/api/**", "upstream": "api", "require": {"roles": ["admin"]}}
-        reload(gateway, settings(upstream.url, routes=[route]))
+        await reload(gateway, settings(upstream.url, routes=[route]))
         assert (await visitor.get(line)).status == 403
 
 
@@ -406,7 +393,7 @@ async def test_two_stores_that_know_one_token_are_asked_each_for_itself(
         "one": FakeStore(row("stored-session", 4e9, "u-1")),
         "two": FakeStore(row("stored-session", 4e9, "u-2")),
     }
-    monkeypatch.setattr(snapshots, "_stores", lambda _config: stores)
+    monkeypatch.setattr(snapshots, "_stores", lambda _config, _before: stores)
     away = {"database": {"url": "postgres://a@b/c"}}
     config = settings(upstream.url, **two(away, away))
     async with visit(config) as (_, visitor):

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tests.support import mint
 from tests.support.upstream import Recorded, StubUpstream
@@ -51,9 +53,9 @@ def sealed(**header: Any) -> str:
     return mint.seal({**HEADER, **header}, mint.claims("root"), KEY)
 
 
-def deflated(claims: dict[str, Any]) -> bytes:
+def deflated(data: bytes) -> bytes:
     deflater = zlib.compressobj(wbits=-15)
-    return deflater.compress(mint.compact_json(claims)) + deflater.flush()
+    return deflater.compress(data) + deflater.flush()
 
 
 def _unsigned() -> str:
@@ -80,7 +82,9 @@ FORGED: Final[dict[str, Callable[[], str]]] = {
     "jku": lambda: sealed(jku="https://evil.example/jwks"),
     "x5u": lambda: sealed(x5u="https://evil.example/cert"),
     "crit": lambda: sealed(crit=["b64"], b64=False),
-    "zip": lambda: mint.seal({**HEADER, "zip": "DEF"}, deflated(mint.claims("root")), KEY),
+    "zip": lambda: mint.seal(
+        {**HEADER, "zip": "DEF"}, deflated(mint.compact_json(mint.claims("root"))), KEY
+    ),
     "zip bomb": lambda: mint.v5(
         mint.claims("root", x="u" * 20_000_000), SECRET, header={"zip": "DEF"}
     ),
@@ -322,3 +326,24 @@ async def test_roles_that_are_no_roles_open_no_door(
     admin = saying(roles='"admin"')
     line = f"Cookie: {COOKIE}={admin}"
     assert (await gateway.ask("GET", "/admin/x", line)).status == 200
+
+
+def nested(claims: dict[str, Any]) -> str:
+    """Return a token of NextAuth v3 with `encryption: true`: signed, deflated, encrypted."""
+    info = b"NextAuth.js Generated Signing Key"
+    key = HKDF(hashes.SHA256(), 64, b"", info).derive(SECRET.encode())
+    signed = jwt.encode(claims, key, "HS512").encode()
+    header = {"alg": "dir", "enc": "A256GCM", "zip": "DEF"}
+    return mint.seal(header, deflated(signed), mint.v4_key(SECRET))
+
+
+async def test_a_bomb_where_compression_is_expected_opens_nothing(upstream: StubUpstream) -> None:
+    """An authentic one: up to 250 kB it would be a session."""
+    web = {"kind": "authjs", "secret": SECRET, "jwt": {"encryption": True}}
+    async with LocalGateway(settings(upstream.url, sessions={"web": web})) as gateway:
+        for size, status in ((0, 200), (150_000, 200), (250_000, 401), (20_000_000, 401)):
+            made = nested(mint.claims("root", x="u" * size))
+            chunks = "; ".join(mint.chunk_cookies(made, mint.V4_COOKIE))
+            answer = await gateway.ask("GET", "/api/x", f"Cookie: {chunks}")
+            assert answer.status == status
+    assert len(upstream.requests) == 2

@@ -229,24 +229,6 @@ async def test_who_leaves_while_he_waits_takes_nobody_with_him() -> None:
         assert await shared.take(demand()) == [0]
 
 
-async def test_who_asked_before_the_end_of_a_generation_gets_his_answer() -> None:
-    server = FakeServer()
-    async with started(server) as shared:
-        await shared.quiet()
-        server.gate.clear()
-        tasks = ask(shared, 1)
-        await until(lambda: bool(server.asked))
-        tasks += ask(shared, 2)
-        await asyncio.sleep(0)
-        quiet = asyncio.create_task(shared.quiet())
-        await asyncio.sleep(0)
-        assert not quiet.done()
-        server.gate.set()
-        await quiet
-        assert [task.done() for task in tasks] == [True] * 3
-        assert await asyncio.gather(*tasks) == [[0], [0], [1]]
-
-
 async def test_the_end_is_told_to_everybody_who_waits() -> None:
     server = FakeServer()
     async with started(server) as shared:

@@ -114,32 +114,26 @@ async def test_a_generation_that_cannot_be_built_leaves_the_stores_alone(
 
 
 class Limits(Limiter):
-    """Limits whose server answers when `gate` is set; `ended` once they are stopped."""
+    """Limits of which `ended` says whether they were stopped."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__(snapshot.config, (), Metrics())
-        self.gate = asyncio.Event()
-        self.ended = False
+    ended = False
 
-    async def quiet(self) -> None:
-        await self.gate.wait()
-
-    async def stop(self, other: Limiter | None = None) -> None:
-        self.ended = other is not None
+    async def stop(self, after: Limiter | None = None) -> None:
+        self.ended = after is not None
 
 
-async def test_a_store_waits_for_who_still_has_to_be_counted(generations: Generations) -> None:
-    """Such a request has not asked for its session yet, and will."""
+async def test_stores_and_limits_wait_for_who_has_not_asked_them_yet(
+    generations: Generations,
+) -> None:
     first = await generations.build(config_of(TEXT))
-    store = FakeStore(row(TOKEN, NOW + 60))
-    limits = Limits(first)
+    store, limits = FakeStore(row(TOKEN, NOW + 60)), Limits(first.config, (), Metrics())
     old = replace(with_store(first, store), limiter=limits)
     new = await generations.build(config_of(TEXT.replace("web:", "other:")), first)
-    generations.retire(old, new)
-    await turns()
-    assert store.problem == ""
-    limits.gate.set()
+    with old.deciding:
+        generations.retire(old, new)
+        await turns()
+        assert (store.problem, limits.ended) == ("", False)
     await until(lambda: store.problem == "stopped")
-    await until(lambda: limits.ended)
+    assert limits.ended
     await generations.stop(new)
     await generations.stop(first)
