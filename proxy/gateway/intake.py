@@ -13,6 +13,10 @@ from typing import Final
 from proxy.errors import HeadTooLarge, ProxyError, TargetTooLong
 
 _END: Final = b"\r\n\r\n"
+_TAIL_MAX: Final = 4096
+"""Bytes that are kept of what came before a head of which it is not certain where it began: enough
+for its request line. A connection that waits keeps them.
+"""
 
 
 class Intake:
@@ -95,7 +99,7 @@ class Intake:
         """
         self.at_rest = not held_back and (self.at_rest or self._tail == _END)
         if not self.at_rest:
-            self._begun[:] = data[-self._limit :]  # the beginning of the next head is in it
+            self._begun[:] = data[-_TAIL_MAX:]  # the beginning of the next head is in it
         return self.at_rest
 
     def add_to_head(self, data: bytes) -> ProxyError | None:
@@ -103,7 +107,8 @@ class Intake:
         if not self.head_bytes:
             self.head_lines = 0
             self._began_at_rest, self.at_rest = self.at_rest, False
-        self._begun += data
+        if self._began_at_rest or len(self._begun) < _TAIL_MAX:
+            self._begun += data
         self.head_bytes += len(data)
         self.head_lines += data.count(b"\n")
         if self.head_bytes <= self._limit:

@@ -185,7 +185,8 @@ class ClientConnection(Corked, Inbox):
                 self.busy = self.head_sent = False
                 if not keep or self._ends:
                     asked = isinstance(message, RawRequestMessage) and message.should_close
-                    self._discarding |= not asked  # who did not ask may have more under way
+                    # Who did not ask for the end may have more under way. A tunnel is over.
+                    self._discarding |= not asked and self.tunnel is None
                     break
                 if self._paused:  # else a client that reads nothing could ask for ever more
                     await self.drain(self._server.limits.idle)

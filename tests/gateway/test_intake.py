@@ -155,3 +155,56 @@ def test_resuming_the_parser_adds_nothing() -> None:
     intake.add_to_body(bytes(5), 0)
     intake.add_to_body(bytes(0), 5)
     assert intake.at_rest
+
+
+# What a message's end settles.
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"A: b\r\n\r\n", b"\r\n\r\n\r\n"])
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_a_message_that_ends_in_an_empty_line_leaves_it_at_rest(end: bytes, cut: int) -> None:
+    intake = Intake(LIMIT)
+    intake.end_head(GET, None)
+    for piece in filter(None, (end[:cut], end[cut:])):
+        intake.add_to_body(piece, 0)
+    assert intake.settle(end[cut:], held_back=False)
+    assert intake.end_head(GET, 0)
+
+
+def test_more_than_one_message_that_end_so_leave_it_at_rest() -> None:
+    intake = Intake(LIMIT)
+    intake.lose(GET + GET)
+    assert intake.settle(GET + GET, held_back=False)
+
+
+@pytest.mark.parametrize("data", [GET + b"G", GET[:-1], b"0\r\n\r\n\r"])
+def test_what_ends_otherwise_is_not_settled(data: bytes) -> None:
+    intake = Intake(LIMIT)
+    intake.lose(data)
+    assert not intake.settle(data, held_back=False)
+    assert not intake.at_rest
+
+
+def test_what_the_parser_holds_back_is_not_settled() -> None:
+    intake = Intake(LIMIT)
+    intake.end_head(GET, 0)
+    assert not intake.settle(GET, held_back=True)
+    assert not intake.at_rest
+
+
+def test_a_head_is_kept_with_what_came_before_it_where_its_beginning_is_not_certain() -> None:
+    intake = Intake(LIMIT)
+    data = GET + b"GET /x RT"
+    intake.lose(data)
+    assert not intake.settle(data, held_back=False)
+    assert intake.since_rest(b"SP/1.0").endswith(b"GET /x RTSP/1.0")
+
+
+def test_little_is_kept_of_what_came_before() -> None:
+    intake = Intake(1 << 16)
+    intake.lose(bytes(1 << 18))
+    intake.settle(bytes(1 << 18), held_back=False)
+    assert len(intake.since_rest(b"")) == 4096
+    for _ in range(9):
+        intake.add_to_head(bytes(1000))
+    assert len(intake.since_rest(b"")) < 4096 + 1000

@@ -562,6 +562,18 @@ async def test_a_tunnel_hears_what_happens_to_the_client() -> None:
     assert tunnel.heard == [False, True, "expired", "gone"]
 
 
+async def test_a_tunnel_that_is_over_ends_the_connection_at_once() -> None:
+    """Nobody would end it later: its deadlines are the tunnel's."""
+
+    async def handle(client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        client.open_tunnel(FakeTunnel())
+        return False
+
+    listener = Listener(handle)
+    await listener.feed(UPGRADE)
+    assert listener.transport.calls == ["close"]
+
+
 async def test_a_tunnel_reads_on_where_its_early_bytes_had_filled_the_buffer() -> None:
     tunnel, opened, go = FakeTunnel(), [], asyncio.Event()  # type: tuple[FakeTunnel, list[int], asyncio.Event]
 
