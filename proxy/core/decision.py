@@ -105,7 +105,7 @@ async def decide(
             return Reply(302, b"Location: %b\r\n" % location.encode())
     if take is not None and route.limits.late:
         await take(counted(x, route, route.limits.late, session))
-    path, prefix = _upstream_target(route, head, target)
+    path, prefix = _upstream_target(rules, route, head, target, host, method)
     return Permit(route, path, prefix, credential, session, upgrade)
 
 
@@ -156,11 +156,16 @@ def _routed_method(head: RequestHead, *, preflight: bool) -> str:
     return head.method
 
 
-def _upstream_target(route: Route, head: RequestHead, target: Target) -> tuple[str, str | None]:
+def _upstream_target(
+    rules: Rules, route: Route, head: RequestHead, target: Target, host: Host, method: str
+) -> tuple[str, str | None]:
     """Return the target for the upstream, and the prefix that was cut from it, if any."""
-    if route.rewrite is not None:
-        return route.rewrite.apply(target)
-    return _sent_target(head.target, target), None
+    if route.rewrite is None:
+        return _sent_target(head.target, target), None
+    path, prefix = route.rewrite.apply(target)
+    seen = canonicalise(path, head.method, host)
+    rules.routes.check_rewritten(route, host.name, seen, method)
+    return path, prefix
 
 
 def _sent_target(sent: str, target: Target) -> str:
