@@ -25,16 +25,20 @@ _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16
 _PROBLEM: Final = "application/problem+json"
 
 
-def failures(case: Case, outcome: Outcome) -> list[str]:
-    """Return everything that is not as `case` expects it."""
+def failures(case: Case, outcome: Outcome, *, own_errors: bool = True) -> list[str]:
+    """Return everything that is not as `case` expects it.
+
+    `own_errors`: errors must look as this product's own do, which no case demands of others.
+    """
     return [
+        *outcome.problems,
         *_status(case, outcome),
         *_reached(case, outcome),
         *_words("upstream_assert", case.upstream_asserts, UPSTREAM_CHECKS, outcome),
         *_words("response_assert", case.answer_asserts, ANSWER_CHECKS, outcome),
         *_cost(case, outcome),
         *_always(outcome),
-        *_problems(case, outcome),
+        *(_problems(case, outcome) if own_errors else ()),
     ]
 
 

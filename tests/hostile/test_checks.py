@@ -21,6 +21,9 @@ PROBLEM = json.dumps({"status": 401, "code": "session_missing"}).encode()
 def entry(**expect: Any) -> dict[str, Any]:
     return {
         "id": "XX-01",
+        "category": "FR",
+        "severity": "low",
+        "source": "nowhere",
         "title": "a case",
         "config": "base",
         "raw": "GET / HTTP/1.1\\r\\n\\r\\n",
@@ -289,3 +292,16 @@ def test_outcome_that_is_as_expected_has_no_failures(
 def test_admin_listener_may_answer_in_its_own_way() -> None:
     case = replace(case_with(), profile="admin")
     assert failures(case, said(answer(401))) == []
+
+
+def test_errors_of_others_may_look_as_they_like() -> None:
+    outcome, _, expected = GENERAL["error-of-other-type"]
+    assert failures(case_with(), outcome, own_errors=False) == []
+    assert failures(case_with(), outcome, own_errors=True) == [expected]
+
+
+def test_what_a_recipe_has_found_is_a_failure() -> None:
+    outcome = said(problem())
+    outcome.expect(True, "fine")
+    outcome.expect(False, "not fine")
+    assert failures(case_with(), outcome) == ["not fine"]
