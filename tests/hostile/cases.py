@@ -1,6 +1,7 @@
 """The attack cases of `attacks.json`, and how their escaped text becomes bytes.
 
-`left-out.yaml` names the cases that this product does not run, with reasons.
+`left-out.yaml` names the cases that this product does not run, `others.yaml` the further statuses
+that are accepted from other proxies, both with reasons.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import yaml
 
 FILE: Final = Path(__file__).with_name("attacks.json")
 LEFT_OUT_FILE: Final = Path(__file__).with_name("left-out.yaml")
+OTHERS_FILE: Final = Path(__file__).with_name("others.yaml")
 FORMAT: Final = 1
 
 CATEGORIES: Final = {
@@ -140,6 +142,12 @@ def load_left_out(file: Path = LEFT_OUT_FILE) -> dict[str, LeftOut]:
     """Return the cases that are not run, by id. Raises TypeError for an unknown key."""
     entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     return {case_id: LeftOut(**entry) for case_id, entry in entries.items()}
+
+
+def load_others(file: Path = OTHERS_FILE) -> dict[str, frozenset[int]]:
+    """Return the statuses that are accepted from other proxies besides the case's own, by id."""
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return {case_id: frozenset(entry["statuses"]) for case_id, entry in entries.items()}
 
 
 def parse_case(entry: Mapping[str, Any]) -> Case:

@@ -23,6 +23,7 @@ from tests.hostile.engine import (
     reachable,
     runs,
 )
+from tests.hostile.peers import ALL, started
 from tests.hostile.profiles import GATEWAYS, PROFILES, UPSTREAM, gateway_of, render
 from tests.hostile.report import Report
 from tests.hostile.signed import KINDS
@@ -52,7 +53,7 @@ async def run_own(folder: Path) -> Report:
     return Report("our own gateways", list(PROFILES), "authjs", planned, verdicts, checks)
 
 
-async def run_target(target: Target) -> Report:
+async def run_target(target: Target, name: str = "") -> Report:
     """Run the cases of the target's profiles against it. Raises CannotRun."""
     planned = plan(
         load()[1], load_left_out(), profiles=target.profiles, kind=target.kind, our_process=False
@@ -72,7 +73,7 @@ async def run_target(target: Target) -> Report:
             control.name: await control_problems(place, control)
             for control in controls(target.profiles, target.kind)
         }
-    name, profiles = str(target.address), list(target.profiles)
+    name, profiles = name or str(target.address), list(target.profiles)
     return Report(name, profiles, target.kind.name, planned, verdicts, checks)
 
 
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("gateway", choices=sorted(GATEWAYS))
     show.add_argument("--listen", default=LISTEN, metavar="HOST:PORT")
     show.add_argument("--upstream", default=UPSTREAM, metavar="HOST:PORT")
+    peers = commands.add_parser("peers", help="run the cases against the proxies of deploy/peers")
+    peers.add_argument("--only", choices=sorted(ALL), action="append")
+    peers.add_argument("--verbose", action="store_true", help="tell of every case")
     token = commands.add_parser("token", help="print a session, to try a target with")
     token.add_argument("name", metavar="NAME", help="a placeholder of attacks.json, such as USER")
     token.add_argument("--tokens", choices=sorted(KINDS), default="authjs")
@@ -157,6 +161,24 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if report.good else 1
 
 
+def _peers(options: argparse.Namespace) -> int:
+    """Print a table for each peer: figures, which no exit status judges."""
+    try:
+        for name in options.only or ALL:
+            peer = ALL[name]
+            with (
+                tempfile.TemporaryDirectory(prefix="gatelodge-conformance-") as folder,
+                started(peer, Path(folder)) as target,
+            ):
+                report = asyncio.run(run_target(target, peer.version()))
+            show(report, json=False, verbose=options.verbose)
+            print()
+    except (CannotRun, GatewayFailed) as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def _token(options: argparse.Namespace) -> int:
     try:
         print(resolver(kind=KINDS[options.tokens])(options.name).decode())
@@ -173,4 +195,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "config":
         print(config(options.gateway, options.listen, options.upstream), end="")
         return 0
-    return _run(options) if options.command == "run" else _token(options)
+    return {"run": _run, "peers": _peers, "token": _token}[options.command](options)

@@ -272,10 +272,13 @@ async def extra_bytes(place: Place, case: Case, variant: str) -> Outcome:
 async def hostile_upstream(place: Place, case: Case, variant: str) -> Outcome:
     """UR: the upstream's connection is not used again; what is cut short does not look whole.
 
-    Kept connections are closed before, because a connection that ends without an answer may only be
+    Kept connections are ended before, because a connection that ends without an answer may only be
     tried again when it had been kept.
     """
-    place.upstream.close_idle()
+    try:
+        await place.upstream.retire_idle(deadline=place.deadline)
+    except TimeoutError:
+        raise NotAsExpected("it keeps connections open that its upstream has ended") from None
     outcome = await attack(place, case, variant)
     if case.id == "UR-11":
         statuses = [answer.status for answer in outcome.answers.all]

@@ -17,6 +17,9 @@ _HEADINGS: Final = {
     Fate.OUR_PROCESS: "own suite",
     Fate.OTHER_PROFILE: "profile",
 }
+_LONG: Final = 300
+"""Characters of a problem that are shown; JSON has all of them."""
+
 _LEGEND: Final = {
     Fate.NOT_APPLICABLE: "n/a: this kind of sessions cannot say what the case needs",
     Fate.OUR_PROCESS: "own suite: reads the gateway's log or database, or asks its admin listener; "
@@ -105,7 +108,7 @@ def _failure(verdict: Verdict) -> Iterator[str]:
     case = verdict.case
     yield f"FAILED  {verdict.name}  {case.severity}  {case.title}  [{case.source}]"
     for problem in verdict.problems:
-        yield f"        {problem}"
+        yield f"        {problem[:_LONG]}"
 
 
 def _every_case(report: Report) -> Iterator[str]:

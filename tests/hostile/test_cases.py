@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.hostile.cases import Case, fill, load, load_left_out, parse_case
+from tests.hostile.cases import Case, fill, load, load_left_out, load_others, parse_case
 from tests.hostile.profiles import GATEWAYS, PROFILES, gateway_of, render
 from tests.hostile.recipes import PLACES, RECIPES
 from tests.hostile.scripts import take_frame
@@ -64,6 +64,12 @@ def test_what_is_left_out_exists_and_has_a_reason_and_a_test() -> None:
     assert set(LEFT_OUT) <= {case.id for case in CASES}
     assert [case_id for case_id, entry in LEFT_OUT.items() if len(entry.why.split()) < 3] == []
     assert [e.instead for e in LEFT_OUT.values() if not (ROOT / e.instead).is_file()] == []
+
+
+def test_what_is_accepted_from_others_is_a_refusal_of_a_case_that_is_run() -> None:
+    others = load_others()
+    assert set(others) <= {case.id for case in CASES} - set(LEFT_OUT)
+    assert [status for statuses in others.values() for status in statuses if status < 400] == []
 
 
 def test_a_case_left_out_without_a_reason_is_refused(tmp_path: Path) -> None:

@@ -369,6 +369,20 @@ class StubUpstream:
             if not wire.connection.busy:
                 wire.writer.close()
 
+    async def retire_idle(self, *, deadline: float = 10.0) -> None:
+        """End the connections with no request in progress, and wait until the other side has too.
+
+        Not by TLS. Nobody can still send a request on one of them, as after `close_idle`. Raises
+        TimeoutError when the other side keeps one open.
+        """
+        idle = [wire for wire in self._wires.values() if not wire.connection.busy]
+        for wire in idle:
+            if not wire.writer.is_closing():
+                wire.writer.write_eof()
+        async with asyncio.timeout(deadline):
+            for wire in idle:
+                await wire.connection.ended.wait()
+
     def _note_change(self) -> None:
         self._changed.set()
 
