@@ -77,6 +77,8 @@ async def pipelined_flood(place: Place, case: Case, _variant: str) -> Outcome:
             answers, closed = client.answers(), client.eof
     finally:
         place.scripts.release.set()
+    # The gateway may see late that the client has left, and forward meanwhile.
+    await _standstill(place, lambda: _slow_ones(place))
     return await place.outcome(answers, closed=closed, asked_to_close=False)
 
 
@@ -213,7 +215,7 @@ async def deaf_client(place: Place, case: Case, variant: str) -> Outcome:
     async with place.client(window=4096) as client:
         with place.bounded_memory(8 * MIB):
             await client.send(_request(case, place.resolver(variant)))
-            streamed = await _standstill(place)
+            streamed = await _standstill(place, lambda: place.scripts.streamed)
         # What the kernel's four socket buffers can hold.
         demand(streamed < 64 * MIB, f"{streamed >> 20} MiB were taken for a client that is deaf")
         client.read_on()
@@ -223,15 +225,15 @@ async def deaf_client(place: Place, case: Case, variant: str) -> Outcome:
     return await place.outcome(answers, closed=False, asked_to_close=False)
 
 
-async def _standstill(place: Place) -> int:
-    """Wait until /public/big moves no more; return how many bytes of it the gateway took."""
-    calm, streamed = 0, 0
+async def _standstill(place: Place, progress: Callable[[], int]) -> int:
+    """Wait until `progress()` has begun and moves no more; return it."""
+    calm, seen = 0, 0
     async with asyncio.timeout(place.deadline):
         while calm < _CALM:
             demand(await place.fence(), "others are not served while it lasts")
-            calm = calm + 1 if place.scripts.streamed == streamed > 0 else 0
-            streamed = place.scripts.streamed
-    return streamed
+            calm = calm + 1 if progress() == seen > 0 else 0
+            seen = progress()
+    return seen
 
 
 async def escaped_log(place: Place, case: Case, variant: str) -> Outcome:
