@@ -31,6 +31,7 @@
         │   └── ConnectionStale      (the same to the client: a pooled connection had ended)
         ├── UpstreamProtocol 502     upstream_protocol
         ├── SessionStoreDown 503     session_store_down
+        ├── LimitStoreDown 503       limit_store_down
         ├── NoEndpoint 503           no_endpoint
         ├── Overloaded 503           overloaded
         ├── Draining 503             draining
@@ -56,7 +57,7 @@ class ProxyError(Exception):
     title: ClassVar[str]
     detail: ClassVar[str]
     source: ClassVar[Source]
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds for `Retry-After` (RFC 9110 section 10.2.3), or None for no such header."""
     closes: ClassVar[bool] = False
     """The connection cannot be used again: what follows in it cannot be told apart from a body."""
@@ -223,10 +224,22 @@ class HeadTooLarge(Refusal):
 
 
 class RateLimited(Refusal):
+    """`policy` and `standing` go into the fields RateLimit-Policy and RateLimit
+    (draft-ietf-httpapi-ratelimit-headers-10).
+    """
+
     status, code = 429, "rate_limited"
     title = "Too many requests"
     detail = "Too many requests; try again later."
     retry_after = 1
+
+    def __init__(
+        self, reason: str = "", *, retry_after: int = 1, policy: str = "", standing: str = ""
+    ) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.policy = policy
+        self.standing = standing
 
 
 class MethodUnknown(Refusal):
@@ -270,6 +283,14 @@ class SessionStoreDown(Failure):
     status, code = 503, "session_store_down"
     title = "Sessions cannot be checked"
     detail = "The session cannot be checked at the moment; try again."
+    source = "store"
+    retry_after = 1
+
+
+class LimitStoreDown(Failure):
+    status, code = 503, "limit_store_down"
+    title = "Limits cannot be checked"
+    detail = "The limit of requests cannot be checked at the moment; try again."
     source = "store"
     retry_after = 1
 

@@ -29,7 +29,10 @@ CELLS = [
 ]
 ROWS = {cells[0].strip("`"): cells[1:] for cells in CELLS}
 # Sections that a route may have too; their keys are explained once, at the top level or upstream.
-REPEATED = ("routes[].cors.", "routes[].csrf.", "routes[].timeouts.", "routes[].retry.")
+REPEATED = (
+    *("routes[].cors.", "routes[].csrf.", "routes[].timeouts.", "routes[].retry."),
+    "routes[].rate_limit[].",
+)
 # What a route leaves out comes from elsewhere, and the row says from where.
 INHERITED = {
     "routes[].limits.body": "`limits.body`",
@@ -53,7 +56,8 @@ def test_no_key_is_explained_twice() -> None:
 
 @pytest.mark.parametrize("prefix", REPEATED)
 def test_repeated_sections_point_to_where_they_are_explained(prefix: str) -> None:
-    assert re.match(r"As \[`\w+`\]\(#\w+\)", ROWS[prefix.removesuffix(".")][3])
+    row = ROWS[prefix.removesuffix(".").removesuffix("[]")]
+    assert re.match(r"As \[`\w+`\]\(#[\w-]+\)", row[3])
 
 
 def as_documented(value: Any) -> str:
@@ -109,9 +113,8 @@ def test_where_else_a_key_may_be_set_is_told() -> None:
         key = name.rpartition(".")[2]
         is_shared = name in ("cors", "csrf", "login_url", "limits.body", "limits.body_idle")
         is_shared |= name.startswith(
-            ("cors.", "csrf.", "upstreams.*.timeouts", "upstreams.*.retry")
+            ("cors.", "csrf.", "rate_limit", "upstreams.*.timeouts", "upstreams.*.retry")
         )
-        is_shared |= name == "rate_limit"
         assert ("route" in ROWS[name][2]) is is_shared, name
         if is_shared and "." not in name:
             assert key in routes
@@ -154,6 +157,7 @@ def beside_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     files |= {"signing.jwk": pem, "encryption.jwk": jwk}
     files["database-password"] = "a password"
+    files["redis-password"] = "a password"
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

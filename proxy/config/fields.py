@@ -26,6 +26,7 @@ from pydantic import (
 from proxy.config.units import (
     Address,
     Endpoint,
+    Rate,
     format_duration,
     format_size,
     parse_duration,
@@ -183,6 +184,12 @@ EndpointText = Annotated[
     Endpoint,
     _read(Endpoint.parse, "must be http://HOST:PORT, https://HOST:PORT or unix:/path", Endpoint),
     WithJsonSchema({"type": "string", "pattern": r"^(https?://|unix:/|.*\$\{)"}),
+    _TEXT_OUT,
+]
+RateText = Annotated[
+    Rate,
+    _read(Rate.parse, "must be a rate, such as 10/s, 100/m, 1000/h or 5000/d", Rate),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*/[smhd]$"}),
     _TEXT_OUT,
 ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StrictInt
+from pydantic import BeforeValidator, Field
 
 from proxy.config.browser import METHODS, CorsConfig, CsrfConfig
 from proxy.config.cases import AsUser, Expect, TestCase
@@ -21,17 +21,18 @@ from proxy.config.database import (
 )
 from proxy.config.fields import (
     AddressText,
+    Flag,
     Name,
-    NotBuilt,
     Section,
     Text,
     Texts,
     listed,
     off_to_none,
 )
+from proxy.config.limits import RateLimit, RateLimits, RedisConfig
 from proxy.config.routes import Require, RouteConfig, RouteLimits
 from proxy.config.secret import Secret
-from proxy.config.server import Drain, Limits, Listen, ListenTls, LogConfig
+from proxy.config.server import Drain, Limits, Listen, ListenTls, LogConfig, Workers
 from proxy.config.sessions import (
     CacheConfig,
     IdentityConfig,
@@ -40,7 +41,7 @@ from proxy.config.sessions import (
     SessionConfig,
     UpstreamIdentity,
 )
-from proxy.config.units import Address, Endpoint
+from proxy.config.units import Address, Endpoint, Rate
 from proxy.config.upstreams import Retry, Timeouts, UpstreamConfig, UpstreamTls
 
 __all__ = [
@@ -63,6 +64,9 @@ __all__ = [
     "ListenTls",
     "LogConfig",
     "PrincipalPaths",
+    "Rate",
+    "RateLimit",
+    "RedisConfig",
     "Require",
     "Retry",
     "RouteConfig",
@@ -89,8 +93,10 @@ class Config(Section):
     """Where health, metrics and status are served. Never the public port."""
     admin_token: Secret | None = None
     """Bearer token that the admin listener asks for when its address is not loopback."""
-    workers: Annotated[StrictInt, Field(ge=1, le=1)] = 1
-    """Processes on the port. Only 1 is built."""
+    workers: Workers = 1
+    """Processes on the port; `auto` is one for each core that may be used."""
+    watch: Flag = False
+    """Reload when this file, or one that it names, changes."""
     health_path: Text | None = None
     """Path on the main listener that we answer ourselves, before routing, for load balancers."""
     public_origin: Text | None = None
@@ -109,8 +115,10 @@ class Config(Section):
     """Whether the origin of requests that change something is checked."""
     limits: Limits = Limits()
     """What one request and one connection may take."""
-    rate_limit: NotBuilt = None
-    """Not built yet; only `off`."""
+    rate_limit: RateLimits = ()
+    """How many requests are served; of routes that have no limit of their own."""
+    redis: RedisConfig | None = None
+    """A server in which several gateways count together."""
     upstreams: Annotated[dict[Name, UpstreamConfig], Field(min_length=1)]
     """The services behind the gateway, by name."""
     routes: Annotated[tuple[RouteConfig, ...], BeforeValidator(listed), Field(min_length=1)]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proxy.config.model import Timeouts
     from proxy.core.cors import Cors
     from proxy.core.identity import IdentityHeaders
+    from proxy.core.limits import RouteLimits
     from proxy.core.origin import OriginCheck
     from proxy.core.policy import Policy
 
@@ -65,15 +66,17 @@ class Route:
     case_sensitive: bool
     strict_slash: bool
     login_url: str | None
+    limits: RouteLimits
 
     @property
     def guard(self) -> tuple[object, ...]:
-        """What keeps others out: who may come, by which session, from where, and how.
+        """What keeps others out: who may come, by which session, from where, how, and how often.
 
-        Upstream, limits and timeouts are no guard: a request stays with the route that was chosen
-        for it, and so do they.
+        Upstream, sizes and timeouts are no guard: a request stays with the route that was chosen
+        for it, and so do they. How often is one: where a backend reads `/LOGIN` as `/login`, the
+        route with the looser limit would be the way around the other.
         """
-        return self.policy, self.sessions, self.origin_check, self.cors, self.upgrade
+        return self.policy, self.sessions, self.origin_check, self.cors, self.upgrade, self.limits
 
 
 def route_name(path: str, host: str | None, methods: Iterable[str] | None) -> str:

@@ -97,7 +97,8 @@ class Gateway:
             if begun:
                 begun.check()
                 return await forward(x, begun.permit, snapshot, client, body, begun.attempt)
-            outcome = await decide(x, snapshot.rules, snapshot.resolve)
+            take = snapshot.limiter.take
+            outcome = await decide(x, snapshot.rules, snapshot.resolver.resolve, take)
             if isinstance(outcome, Permit):
                 snapshot.lane.learn(x, outcome, last=client.closes)
                 return await forward(x, outcome, snapshot, client, body)

@@ -1,7 +1,7 @@
 """Our own answers: the one place where an error becomes a response.
 
-Errors are problem details (RFC 9457), 401s carry a challenge (RFC 6750 section 3). Nothing here
-repeats a byte of the request.
+Errors are problem details (RFC 9457), 401s carry a challenge (RFC 6750 section 3), 429s what limit
+was exceeded (draft-ietf-httpapi-ratelimit-headers-10). Nothing here repeats a byte of the request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from proxy.core.headers import STATUS_LINES
-from proxy.errors import MethodRefused, ProxyError, Unauthorized
+from proxy.errors import MethodRefused, ProxyError, RateLimited, Unauthorized
 
 if TYPE_CHECKING:
     from proxy.core.decision import Reply
@@ -103,6 +103,8 @@ def _about(error: ProxyError) -> bytes:
         lines.append(f"{_CHALLENGE}{details}\r\n")
     if isinstance(error, MethodRefused):
         lines.append(f"Allow: {', '.join(error.allow)}\r\n")
+    if isinstance(error, RateLimited) and error.policy:
+        lines.append(f"RateLimit-Policy: {error.policy}\r\nRateLimit: {error.standing}\r\n")
     if error.retry_after is not None:
         lines.append(f"Retry-After: {error.retry_after}\r\n")
     return "".join(lines).encode("ascii")

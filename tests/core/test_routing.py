@@ -8,9 +8,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from proxy.config.model import CorsConfig, Timeouts
+from proxy.config.model import CorsConfig, Rate, Timeouts
 from proxy.core.cors import Cors
 from proxy.core.identity import IdentityHeaders
+from proxy.core.limits import Limit, RouteLimits
 from proxy.core.origin import OriginCheck
 from proxy.core.pattern import Pattern
 from proxy.core.policy import Policy
@@ -51,6 +52,7 @@ def route(
         "case_sensitive": False,
         "strict_slash": False,
         "login_url": None,
+        "limits": RouteLimits(),
     }
     return Route(**(settings | changes))
 
@@ -293,6 +295,7 @@ GUARDS = {
     "origins": {"origin_check": OriginCheck(True, ["https://a.test"], None)},
     "cors": {"cors": Cors(CorsConfig(origins=("https://a.test",)))},
     "upgrade": {"upgrade": False},
+    "rate limits": {"limits": RouteLimits((Limit("/x", "ip", Rate(5, 60), 5),))},
 }
 
 
@@ -307,12 +310,13 @@ def test_another_guard_makes_a_path_ambiguous(changes: dict[str, Any]) -> None:
 NO_GUARDS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "upstream": {"upstream": "other"},
-    "limits": {"body_limit": 5, "body_idle": 1.0, "attempts": 1},
+    "sizes": {"body_limit": 5, "body_idle": 1.0, "attempts": 1},
     "rewrite": {"rewrite": Rewrite.strip("/x/**", "/x")},
     "equal rules, compiled again": {
         "policy": Policy("required"),
         "cors": Cors(CorsConfig()),
         "origin_check": OriginCheck(True, [], None),
+        "limits": RouteLimits(),
     },
 }
 

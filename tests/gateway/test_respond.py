@@ -217,3 +217,21 @@ def test_load_balancers_are_told_whether_to_come(
     assert answer.values("Connection") == (["close"] if close else [])
     asking_for_head = respond.health(head(method="HEAD"), draining=draining, close=close)
     assert asking_for_head == data[: -len(body)]
+
+
+def test_a_429_tells_which_limit_and_when() -> None:
+    """The fields are Lists of Strings with parameters (RFC 9651)."""
+    error = errors.RateLimited(
+        "by ip",
+        retry_after=30,
+        policy='"ip-2/m";q=2;w=60, "ip-9/h";q=9;w=3600',
+        standing='"ip-2/m";r=0;t=30, "ip-9/h";r=0;t=7',
+    )
+    answer = problem(asked(ORIGIN), error)
+    assert answer.get("Retry-After") == "30"
+    item = r'"[ -!#-\[\]-~]+"(;[a-z]+=[0-9]+)+'
+    for name in ("RateLimit-Policy", "RateLimit"):
+        assert re.fullmatch(rf"{item}(, {item})*", answer.get(name) or "")
+        assert name in (answer.get("Access-Control-Expose-Headers") or "").split(", ")
+    assert answer.json().keys() == problem(asked(), errors.NoRoute()).json().keys()
+    assert problem(asked(), errors.NoRoute()).get("RateLimit") is None
