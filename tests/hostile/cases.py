@@ -35,6 +35,7 @@ CATEGORIES: Final = {
     "UP": "upgrades",
     "UR": "upstream answers",
     "DS": "slow and large",
+    "RL": "rate limits",
     "LK": "leaks",
     "EP": "own endpoints",
 }

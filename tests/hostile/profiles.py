@@ -99,6 +99,10 @@ PROFILES: Final[dict[str, Change]] = {
     "two_secrets": _two_secrets,
     "database": _database,
     "trusted_proxy": _sets(trusted_proxies=["127.0.0.1/32"]),
+    "rate_limit": _adds(
+        _route("/public/limited/**", auth="public", rate_limit={"by": "ip", "rate": "1/h"}),
+        _route("/api/limited/**", rate_limit={"by": "user", "rate": "2/h"}),
+    ),
     # There is neither endpoint. Their cases accept a 404, since what is not there fools nobody.
     "forward_auth": _sets(),
     "assertion": _sets(),
@@ -121,7 +125,7 @@ GATEWAYS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "regex": ("regex_public", "secure_cookie"),
     "suffix": ("suffix_public", "nextauth_v4"),
-    "tenants": ("login_redirect", "two_secrets"),
+    "tenants": ("login_redirect", "two_secrets", "rate_limit"),
     "hasty": ("trusted_proxy", "hasty"),
     "stored": ("database",),
 }

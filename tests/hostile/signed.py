@@ -19,6 +19,7 @@ from tests.hostile.tokens import (
     Variants,
     admin_claims,
     compact_with,
+    counted_users,
     duplicate_member,
     user_claims,
     without,
@@ -118,6 +119,7 @@ RECIPES: Final[dict[str, Variants]] = {
     },
     "TK27": {"": _non_canonical},
     "TK30": {"": lambda: sign(duplicate_member())},
+    **counted_users(sign),
 }
 
 SIGNED: Final = Kind(

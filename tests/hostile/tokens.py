@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import os
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -124,6 +125,26 @@ def duplicate_member() -> bytes:
     return b'{"sub":"u-1","sub":"admin",' + mint.compact_json(without("sub"))[1:]
 
 
+_RUN: Final = os.urandom(4).hex()
+"""Part of the ids of users whose requests are counted, so that no run finds another's counts."""
+
+
+def counted_users(session: Callable[[Mapping[str, Any]], str]) -> dict[str, Variants]:
+    """Return the sessions of the cases about rate limits: name -> session of whom."""
+    users = {
+        "RL02": "2",
+        "RL03A": "3a",
+        "RL03B": "3b",
+        **dict.fromkeys(("RL04A", "RL04B", "RL04C"), "4"),
+        "RL05": "5",
+    }
+    return {name: {"": _once(session, f"u-{_RUN}-{user}")} for name, user in users.items()}
+
+
+def _once(session: Callable[[Mapping[str, Any]], str], user: str) -> Callable[[], str]:
+    return functools.cache(lambda: session(user_claims(sub=user)))
+
+
 @functools.cache
 def _big() -> list[str]:
     """Pieces of a session too large for one cookie."""
@@ -228,6 +249,7 @@ TOKENS: Final[dict[str, Variants]] = {
     "DB_ORPHAN": {"": lambda: "stored-session-of-nobody"},
     "DB_DELETED": {"": lambda: "stored-session-that-goes"},
     "TK30": {"": lambda: _sealed(duplicate_member())},
+    **counted_users(lambda claims: mint.v5(claims, SECRET)),
 }
 
 CONTROLS: Final[dict[str, Callable[[], str]]] = {
