@@ -195,4 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "config":
         print(config(options.gateway, options.listen, options.upstream), end="")
         return 0
-    return {"run": _run, "peers": _peers, "token": _token}[options.command](options)
+    try:
+        return {"run": _run, "peers": _peers, "token": _token}[options.command](options)
+    except KeyboardInterrupt:
+        return 130

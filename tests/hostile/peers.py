@@ -76,7 +76,7 @@ def started(peer: Peer, folder: Path) -> Iterator[Target]:
 
 def _start_nginx(stack: ExitStack, folder: Path, ports: Ports) -> None:
     for name in ("nginx.conf", "headers.conf"):
-        _copy(PEERS / "nginx" / name, folder, ports)
+        copied(PEERS / "nginx" / name, folder, ports)
     node = _tool("node", "Node 20 with npm")
     _install_auth()
     env = {"AUTH_SECRET": SECRET, "PORT": str(ports[AUTH_PORT])}
@@ -87,7 +87,7 @@ def _start_nginx(stack: ExitStack, folder: Path, ports: Ports) -> None:
 
 
 def _start_envoy(stack: ExitStack, folder: Path, ports: Ports) -> None:
-    file = _copy(PEERS / "envoy" / "envoy.yaml", folder, ports)
+    file = copied(PEERS / "envoy" / "envoy.yaml", folder, ports)
     # One thread: the suite tells what a request caused by the order of things.
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     command = [_script("envoy"), "--config-path", str(file), *options]
@@ -103,7 +103,7 @@ def _start_gatelodge(stack: ExitStack, folder: Path, ports: Ports) -> None:
     asyncio.run(gateway.wait_for_log(lambda line: line.get("event") == "listening"))
 
 
-def _copy(file: Path, folder: Path, ports: Ports) -> Path:
+def copied(file: Path, folder: Path, ports: Ports) -> Path:
     """Copy a file with each port replaced; return the copy."""
     found = re.compile("|".join(rf"(?<=\D){port}(?!\d)" for port in ports))
     copy = folder / file.name

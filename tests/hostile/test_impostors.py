@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.hostile import commands
 from tests.hostile.arena import Place
 from tests.hostile.cases import load, load_left_out
 from tests.hostile.commands import run_target
@@ -79,3 +80,12 @@ async def test_target_that_lets_everybody_in_fails() -> None:
     assert report.checks == {"minted": [], "sealed-cbc": [], "sealed-gcm": []}
     assert len(failed) > 100
     assert {"FR-01", "TK-01", "CK-01", "CO-02", "UP-01"} <= failed
+
+
+async def test_target_that_dies_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(_place: Place) -> bool:
+        return False
+
+    monkeypatch.setattr(commands, "reachable", gone)
+    with pytest.raises(CannotRun, match=r"serves nobody any more after FR-01 \(CL \+ TE"):
+        await report_of("gullible", passes=())
