@@ -77,11 +77,7 @@ class Gateway:
         return Passage(x, known, values, attempt, snapshot, client, self._recorder, self.handle)
 
     async def handle(
-        self,
-        client: Downstream,
-        head: RequestHead,
-        payload: Payload,
-        begun: Passage | None = None,
+        self, client: Downstream, head: RequestHead, payload: Payload, begun: Passage | None = None
     ) -> bool:
         """Answer one request, or go on with one that has `begun` in the lane; return whether the
         client's connection can carry another one.
