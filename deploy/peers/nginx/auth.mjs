@@ -52,11 +52,9 @@ async function answer(headers) {
 }
 
 createServer({ maxHeaderSize: 65536 }, async (request, response) => {
-  let status, headers;
   try {
-    [status, headers] = await answer(request.headers);
+    response.writeHead(...(await answer(request.headers))).end();
   } catch {
-    [status, headers] = [401, {}]; // what Auth.js cannot read is no session
+    response.writeHead(401).end(); // what Auth.js cannot read, or no header can hold, is no session
   }
-  response.writeHead(status, headers).end();
 }).listen(Number(port), "127.0.0.1");
