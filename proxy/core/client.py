@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarded import forwarded_element, node_address, parse_forwarded
+from proxy.core.proxy_protocol import UNKNOWN
 from proxy.core.target import parse_host
 from proxy.errors import BadRequest
 
@@ -29,6 +30,9 @@ _KNOWN: Final = (_FOR, _PROTO, _HOST, _PORT, _FORWARDED)
 # Proxies write ws and wss for WebSocket requests.
 _SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 
+# Peers that have no address: of a unix socket, and one that only its load balancer knows.
+_NO_ADDRESS: Final = frozenset({"unix", UNKNOWN})
+
 # Longer chains do not occur, and each hop costs a look at an address.
 _HOPS_MAX: Final = 32
 
@@ -39,7 +43,9 @@ _MEMO_KEY_MAX_BYTES: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The client's address ("unix" if it has none) and the scheme that it used (http or https).
+    """The client's address and the scheme that it used (http or https).
+
+    Without an address it is "unix" (a unix socket) or "unknown" (only a load balancer knows it).
 
     `trusted` is whether the peer on the connection, which may be another, is a trusted proxy.
     """
@@ -51,8 +57,9 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
-    """`address` is canonical, or None for a unix socket."""
+    """`name` is how the peer is written; `address` is canonical, or None where there is none."""
 
+    name: str
     address: str | None
     trusted: bool
 
@@ -96,6 +103,10 @@ class TrustedProxies:
                 self._clients[key] = client
         return client
 
+    def trusts(self, peer: str) -> bool:
+        """Whether a peer, as its connection shows it, is one of the trusted proxies."""
+        return self._peer(peer).trusted
+
     def warns(self, head: RequestHead, client: Client) -> bool:
         """Whether the operator should hear that a peer who is not trusted sends such headers."""
         return not client.trusted and not head.noted.keys().isdisjoint(_KNOWN)
@@ -124,7 +135,8 @@ class TrustedProxies:
         believed = self._believed_in(head) if client.trusted else {}
         chain = believed.get(_FOR)
         if chain is None:
-            chain = b"" if client.address in (peer, "unix") else client.address.encode()
+            itself = client.address == peer or client.address in _NO_ADDRESS
+            chain = b"" if itself else client.address.encode()
         if peer is not None:
             chain = b"%b, %b" % (chain, peer.encode()) if chain else peer.encode()
         public = believed.get(_HOST, host)
@@ -151,9 +163,12 @@ class TrustedProxies:
     def _peer(self, text: str) -> _Peer:
         peer = self._peers.get(text)
         if peer is None:
-            # A zone (fe80::1%eth0) names an interface of ours.
-            address = None if text == "unix" else node_address(text.partition("%")[0]) or text
-            peer = _Peer(address, self._unix if address is None else self._trusts(address))
+            if text in _NO_ADDRESS:
+                peer = _Peer(text, None, text == "unix" and self._unix)
+            else:
+                # A zone (fe80::1%eth0) names an interface of ours.
+                address = node_address(text.partition("%")[0]) or text
+                peer = _Peer(text, address, self._trusts(address))
             if len(self._peers) >= _MEMO_MAX:
                 self._peers.clear()
             self._peers[text] = peer
@@ -167,7 +182,7 @@ class TrustedProxies:
         return any(parsed in network for network in self._networks)
 
     def _read(self, head: RequestHead, peer: _Peer) -> Client:
-        address = peer.address or "unix"
+        address = peer.address or peer.name
         scheme = "https" if head.tls else "http"
         if not peer.trusted:
             return Client(address, scheme, False)

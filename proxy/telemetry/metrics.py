@@ -81,6 +81,7 @@ class Metrics:
         self.request_seconds: dict[str, Histogram] = {}
         self.upstream_seconds: dict[str, Histogram] = {}
         self.refusals: dict[str, int] = {}
+        self.connections_refused: dict[str, int] = {}
         self.sessions: dict[tuple[str, str], int] = {}
         self.session_cache_hits = 0
         self.session_cache_misses = 0
@@ -168,7 +169,14 @@ class _Exposition(Collector):
         cache.add_metric(["miss"], m.session_cache_misses)
         cache.add_metric(["refused"], m.session_cache_refusals)
         cache.add_metric(["joined"], m.session_cache_joined)
-        yield from (requests, refusals, sessions, cache)
+        refused = CounterMetricFamily(
+            "gatelodge_connections_refused",
+            "Connections that were closed before a request.",
+            labels=["reason"],
+        )
+        for reason, count in m.connections_refused.items():
+            refused.add_metric([reason], count)
+        yield from (requests, refusals, refused, sessions, cache)
         yield CounterMetricFamily("gatelodge_retries", "Requests sent once more.", m.retries)
         yield CounterMetricFamily(
             "gatelodge_log_lines_dropped",

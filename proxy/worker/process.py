@@ -21,6 +21,7 @@ from proxy import __version__
 from proxy.admin.app import LOG as ADMIN_LOG
 from proxy.admin.app import admin_app
 from proxy.core.frames import RESTART
+from proxy.gateway.arrival import Arrivals
 from proxy.gateway.handler import Gateway
 from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.gateway.seeds import Seeds
@@ -104,7 +105,16 @@ class Worker:
         await self._admin.setup()
         await web.SockSite(self._admin, admin).start()
         self._announce("admin", admin)
-        self._server = await loop.create_server(self._clients, sock=main, ssl=context)
+        self._arrivals = Arrivals(
+            self._clients,
+            metrics,
+            proxy_protocol=config.listen.proxy_protocol,
+            tls=None if context is None else lambda: context,
+        )
+        plain = context is None and not config.listen.proxy_protocol
+        self._server = await loop.create_server(
+            self._clients if plain else self._arrivals, sock=main
+        )
         self._announce("main", main)
         self._ticker = loop.call_later(_TICK, self._tick)
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
@@ -149,7 +159,7 @@ class Worker:
         self._close_idle()
         self._server.close()
         end = time.monotonic() + settings.timeout
-        while self._clients.clients and time.monotonic() < end:
+        while (self._clients.clients or self._arrivals.under_way) and time.monotonic() < end:
             await asyncio.sleep(_TICK)
             self._close_idle()
             self._close_tunnels(jitter, told)
@@ -161,6 +171,7 @@ class Worker:
     async def stop(self) -> None:
         """End now: whatever is in flight is cut off."""
         self._server.close()
+        self._arrivals.stop()
         for client in self._clients.clients:
             client.abort()
         for pool in self._gateway.snapshot.pools.values():
@@ -183,6 +194,9 @@ class Worker:
         for client in self._clients.clients:
             if not has_unread(client.transport):
                 client.close_idle()
+        for arrival in list(self._arrivals.under_way):
+            if not has_unread(arrival.transport):
+                arrival.close_idle()
 
     def _close_tunnels(self, over: float, told: set[ClientConnection]) -> None:
         """Close the WebSockets that are not `told` yet with 1012, spread over `over` seconds."""
