@@ -24,6 +24,7 @@ _FOR: Final = b"x-forwarded-for"
 _PROTO: Final = b"x-forwarded-proto"
 _HOST: Final = b"x-forwarded-host"
 _PORT: Final = b"x-forwarded-port"
+_PREFIX: Final = b"x-forwarded-prefix"
 _FORWARDED: Final = b"forwarded"
 _KNOWN: Final = (_FOR, _PROTO, _HOST, _PORT, _FORWARDED)
 
@@ -88,11 +89,13 @@ class TrustedProxies:
 
         Raises BadRequest when a believed header comes twice, cannot be read, or is contradicted by
         another believed one: a proxy that writes such headers is not the one that was meant to be
-        trusted.
+        trusted. So it is with X-Forwarded-Prefix, which upstream_head.py passes on.
         """
         peer = self._peer(head.peer)
         key: tuple[object, ...] = (head.peer, head.tls)
         if peer.trusted:
+            if head.repeated is not None:
+                head.get(_PREFIX)
             key += tuple([head.get(name) for name in self._believed])
         client = self._clients.get(key)
         if client is None:
