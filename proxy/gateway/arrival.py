@@ -37,7 +37,7 @@ Reason = Literal[
     "tls_handshake",
     "too_many_arriving",
 ]
-"""Why a connection did not come to be: the label of gatelodge_connections_refused_total."""
+"""Why a connection did not come to be: the label of gatelodge_arrivals_refused_total."""
 
 _FIXES: Final[dict[Reason, str]] = {
     "peer_untrusted": "connections of a peer that is not trusted are closed, because "
@@ -89,7 +89,7 @@ class Arrivals:
 
     def count(self, reason: Reason, peer: str, detail: str) -> None:
         """Count a connection that does not come to be; tell the operator once what to do."""
-        refused = self._metrics.connections_refused
+        refused = self._metrics.arrivals_refused
         refused[reason] = refused.get(reason, 0) + 1
         fix = _FIXES.get(reason)
         if fix is None or reason in self._told:
@@ -155,18 +155,23 @@ class Arrival(asyncio.Protocol):
         self.deadline = monotonic() + self._arrivals.server.limits.header_timeout
 
     def data_received(self, data: bytes) -> None:
+        arrivals, transport = self._arrivals, self.transport
+        if transport is None:
+            return
         self._came += data
         if self._awaits == "header" and self._read_header():
-            if self._arrivals.tls is None:
-                self._hand_over(self.transport)
+            if arrivals.tls is None:
+                self._hand_over(transport)
                 return
             self._await("hello")
         if self._awaits == "hello" and self._came:
             # No sooner, so that who only looks whether the port is open costs and counts nothing.
             self._awaits, self.deadline = None, NEVER
-            task = asyncio.get_running_loop().create_task(self._encrypt())
-            self._arrivals.tasks.add(task)  # the loop keeps none alive
-            task.add_done_callback(self._arrivals.tasks.discard)
+            # What comes now, its end too, is for TLS, whose first step lets it come.
+            transport.pause_reading()
+            task = asyncio.get_running_loop().create_task(self._encrypt(transport))
+            arrivals.tasks.add(task)  # the loop keeps none alive
+            task.add_done_callback(arrivals.tasks.discard)
 
     def _read_header(self) -> bool:
         """Take the header off what has come; return whether it is whole."""
@@ -183,11 +188,11 @@ class Arrival(asyncio.Protocol):
         self._awaits, self.deadline = None, NEVER
         return True
 
-    async def _encrypt(self) -> None:
+    async def _encrypt(self, transport: asyncio.Transport) -> None:
         """Shake hands, then hand the connection over."""
-        arrivals, transport = self._arrivals, self.transport
-        if transport is None or arrivals.tls is None or transport.is_closing():
-            return
+        arrivals = self._arrivals
+        if arrivals.tls is None or transport.is_closing():
+            return  # closed by us
         limits = arrivals.server.limits
         loop = asyncio.get_running_loop()
         handshake = loop.create_task(
@@ -210,19 +215,21 @@ class Arrival(asyncio.Protocol):
             loop.call_soon(_feed, transport.get_protocol(), came)
         try:
             encrypted = await handshake
+            if encrypted is None or self.transport is None:
+                raise ConnectionResetError("the connection ended")  # both loops take that for good
         except OSError as error:  # ssl.SSLError and what ends a connection
             self._leave()
             arrivals.count("tls_handshake", self._source or self._peer, _cause(error))
-            return
-        if encrypted is not None:
+        except BaseException:
+            self.abort()
+            raise
+        else:
             encrypted.set_write_buffer_limits(high=_BUFFER)
             self._hand_over(encrypted)
 
-    def _hand_over(self, transport: asyncio.Transport | None) -> None:
+    def _hand_over(self, transport: asyncio.Transport) -> None:
         """Make this the connection of a client, with what has come of it so far."""
         self._leave()
-        if transport is None or self.transport is None:
-            return  # it has ended in the turn in which its handshake did
         came, self._came = self._came, b""
         self._client = client = self._arrivals.server.connect(self._source)
         transport.set_protocol(client)

@@ -31,7 +31,8 @@ from proxy.telemetry.access import AccessLog, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
-from proxy.worker.sockets import bind, bound_address, has_unread, server_context
+from proxy.worker.certificates import Certificate
+from proxy.worker.sockets import bind, bound_address, has_unread
 from proxy.worker.state import State
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Worker:
             snapshot, Recorder(metrics, self._access), clock=time.time, seeds=Seeds().take
         )
         tls = config.listen.tls
-        context = None if tls is None else server_context(tls)
+        self._certificate = None if tls is None else Certificate(tls)
         self._clients = ClientServer(
             self._gateway, config.limits, self._deadlines, tls=tls is not None
         )
@@ -109,13 +110,16 @@ class Worker:
             self._clients,
             metrics,
             proxy_protocol=config.listen.proxy_protocol,
-            tls=None if context is None else lambda: context,
+            tls=None if self._certificate is None else self._certificate.context,
         )
-        plain = context is None and not config.listen.proxy_protocol
+        plain = tls is None and not config.listen.proxy_protocol
         self._server = await loop.create_server(
             self._clients if plain else self._arrivals, sock=main
         )
         self._announce("main", main)
+        if (certificate := self._certificate) is not None:
+            certificate.watch()
+            metrics.certificates = lambda: [("listen", certificate.expires)]
         self._ticker = loop.call_later(_TICK, self._tick)
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
         # make no cycles, so it need not look often.
@@ -172,6 +176,8 @@ class Worker:
         """End now: whatever is in flight is cut off."""
         self._server.close()
         self._arrivals.stop()
+        if self._certificate is not None:
+            self._certificate.stop()
         for client in self._clients.clients:
             client.abort()
         for pool in self._gateway.snapshot.pools.values():

@@ -84,7 +84,7 @@ async def test_the_deadline_is_that_of_the_header() -> None:
     arrival.expire()
     assert transport.calls == ["abort"]
     assert arrival.deadline == NEVER
-    assert door.metrics.connections_refused == {"proxy_header_late": 1}
+    assert door.metrics.arrivals_refused == {"proxy_header_late": 1}
     assert door.watched == set()
     await turns()
 
@@ -99,7 +99,7 @@ async def test_what_comes_after_a_refusal_is_not_looked_at() -> None:
     assert transport.calls == ["abort"]
     assert transport.written == b""
     assert door.gateway.heads == []
-    assert door.metrics.connections_refused == {"proxy_header_missing": 1}
+    assert door.metrics.arrivals_refused == {"proxy_header_missing": 1}
 
 
 async def test_a_peer_that_is_not_trusted_does_not_get_so_far() -> None:
@@ -110,7 +110,7 @@ async def test_a_peer_that_is_not_trusted_does_not_get_so_far() -> None:
     await turns()
     assert transport.calls == ["abort"]
     assert door.gateway.heads == []
-    assert door.metrics.connections_refused == {"peer_untrusted": 1}
+    assert door.metrics.arrivals_refused == {"peer_untrusted": 1}
 
 
 async def test_each_reason_is_told_once_and_counted_always(
@@ -121,7 +121,7 @@ async def test_each_reason_is_told_once_and_counted_always(
     for data in (GET, GET, b"PROXY \r\n", GET):
         door.connect()[0].data_received(data)
     await turns()
-    assert door.metrics.connections_refused == {"proxy_header_missing": 3, "proxy_header_bad": 1}
+    assert door.metrics.arrivals_refused == {"proxy_header_missing": 3, "proxy_header_bad": 1}
     levels = [record.levelname for record in caplog.records]
     assert levels == ["WARNING", "DEBUG", "WARNING", "DEBUG"]
     assert {getattr(record, "peer", "") for record in caplog.records} == {PEER[0]}
@@ -138,7 +138,7 @@ async def test_only_who_has_said_nothing_is_idle() -> None:
     assert talking.calls == ["abort"]
     await turns()
     assert not door.server.arriving
-    assert door.metrics.connections_refused == {}
+    assert door.metrics.arrivals_refused == {}
 
 
 async def test_it_has_a_repr_without_anybodys_address() -> None:

@@ -29,7 +29,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gatelodge_upstream_duration_seconds": ("upstream",),
     "gatelodge_requests_in_flight": (),
     "gatelodge_refusals_total": ("code",),
-    "gatelodge_connections_refused_total": ("reason",),
+    "gatelodge_arrivals_refused_total": ("reason",),
     "gatelodge_session_total": ("session", "result"),
     "gatelodge_session_cache_total": ("result",),
     "gatelodge_session_store_duration_seconds": (),
@@ -41,6 +41,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gatelodge_connections": ("side",),
     "gatelodge_config_last_reload_successful": (),
     "gatelodge_config_last_reload_timestamp_seconds": (),
+    "gatelodge_certificate_expiry_timestamp_seconds": ("of",),
     "gatelodge_build_info": ("version",),
     "gatelodge_log_lines_dropped_total": (),
 }
@@ -82,7 +83,8 @@ def everything() -> Metrics:
     metrics.connections = lambda: {"client": 3, "upstream": 1}
     metrics.endpoints = lambda: [("api", "127.0.0.1:8000", 1)]
     metrics.stores = lambda: [("web", True, 1, 1, 0)]
-    metrics.connections_refused = {"peer_untrusted": 2}
+    metrics.arrivals_refused = {"peer_untrusted": 2}
+    metrics.certificates = lambda: [("listen", 1_800_000_000.0)]
     x = done(attempts=1, upstream="api", session="web", session_result="valid", code="internal")
     return counted(metrics, x)
 
