@@ -1,7 +1,7 @@
-"""The listener's certificate, renewed when its files change.
+"""Our certificates, the listener's and those that upstreams are shown, renewed when files change.
 
-A context is made anew for each certificate, and never changed: connections that are open keep the
-one that they began with. A file that cannot be used changes nothing.
+Connections that are open keep the certificate that they began with. A file that cannot be used
+changes nothing.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import time
 from typing import TYPE_CHECKING
 
 from proxy.core.certificate import validity
+from proxy.upstream.handshake import renew
 from proxy.worker.sockets import server_context
 from proxy.worker.watch import INTERVAL, Watch
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from proxy.config.model import ListenTls
+    from proxy.config.model import ListenTls, UpstreamTls
+    from proxy.gateway.snapshot import Snapshot
 
 _log = logging.getLogger("gatelodge.worker")
 
@@ -80,3 +82,61 @@ class Certificate:
         if advice := valid.advice(time.time()):
             _log.warning(advice, extra={"file": str(cert)})
         return context
+
+
+class ClientCertificates:
+    """What is shown to the upstreams of the snapshot in use, and whom they are known by."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], interval: float = INTERVAL) -> None:
+        self._snapshot = snapshot
+        self._watch = Watch(lambda: [*self._files()], self.renew, interval)
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ClientCertificates upstreams={len(list(self._used()))}>"
+
+    def renew(self) -> None:
+        """Read the files of all upstreams again."""
+        for name, context, tls in self._used():
+            try:
+                renew(context, tls)
+            except OSError as error:
+                reason = getattr(error, "reason", None) or error.strerror or str(error)
+                _log.error(
+                    "the new certificate of an upstream cannot be used, the one before stays",
+                    extra={"upstream": name, "reason": reason},
+                )
+            else:
+                _log.info("certificates of an upstream read again", extra={"upstream": name})
+
+    def watch(self) -> None:
+        """Renew them from now on whenever one of the files changes, if there are any; to be called
+        again when there may be some that were not there before.
+        """
+        if self._task is None and any(self._files()):
+            self._task = asyncio.get_running_loop().create_task(self._watch.run())
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def expiries(self) -> Iterator[tuple[str, float]]:
+        """Yield the upstreams that a certificate is shown to, and when it ends, in Unix time."""
+        for name, _, tls in self._used():
+            if tls.cert is not None:
+                try:
+                    yield f"upstreams.{name}", validity(tls.cert.read_bytes()).ends
+                except (OSError, ValueError):
+                    pass  # being replaced; the one in use was told when it was read
+
+    def _used(self) -> Iterator[tuple[str, ssl.SSLContext, UpstreamTls]]:
+        snapshot = self._snapshot()
+        for name, pool in snapshot.pools.items():
+            tls = snapshot.config.upstreams[name].tls
+            if tls is not None and pool.tls is not None:
+                yield name, pool.tls, tls
+
+    def _files(self) -> Iterator[Path]:
+        for _, _, tls in self._used():
+            yield from (file for file in (tls.ca, tls.cert, tls.key) if file is not None)

@@ -31,7 +31,7 @@ from proxy.telemetry.access import AccessLog, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
-from proxy.worker.certificates import Certificate
+from proxy.worker.certificates import Certificate, ClientCertificates
 from proxy.worker.sockets import bind, bound_address, has_unread
 from proxy.worker.state import State
 
@@ -117,9 +117,11 @@ class Worker:
             self._clients if plain else self._arrivals, sock=main
         )
         self._announce("main", main)
-        if (certificate := self._certificate) is not None:
-            certificate.watch()
-            metrics.certificates = lambda: [("listen", certificate.expires)]
+        self._shown = ClientCertificates(lambda: self._gateway.snapshot)
+        self._shown.watch()
+        if self._certificate is not None:
+            self._certificate.watch()
+        metrics.certificates = self._expiries
         self._ticker = loop.call_later(_TICK, self._tick)
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
         # make no cycles, so it need not look often.
@@ -142,6 +144,10 @@ class Worker:
     def _announce(self, listener: str, bound: socket.socket) -> None:
         self.addresses[listener] = address = bound_address(bound)
         _log.info("listening", extra={"listener": listener, "address": address})
+
+    def _expiries(self) -> list[tuple[str, float]]:
+        ours = [] if self._certificate is None else [("listen", self._certificate.expires)]
+        return [*ours, *self._shown.expiries()]
 
     def _tick(self) -> None:
         if self._access is not None:
@@ -176,6 +182,7 @@ class Worker:
         """End now: whatever is in flight is cut off."""
         self._server.close()
         self._arrivals.stop()
+        self._shown.stop()
         if self._certificate is not None:
             self._certificate.stop()
         for client in self._clients.clients:

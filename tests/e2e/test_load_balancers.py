@@ -1,4 +1,5 @@
-"""Real HAProxy and nginx in front of the real gateway, speaking the PROXY protocol to it.
+"""Real HAProxy and nginx around the real gateway: in front of it they speak the PROXY protocol,
+behind it one of them ends TLS and demands a certificate.
 
 The client connects from 127.0.0.2, the load balancers from 127.0.0.1, which alone is trusted.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,7 @@ import pytest_asyncio
 from tests.support.answers import Answer, parse_answers
 from tests.support.balancers import Balancer
 from tests.support.certificates import Authority
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import ROOT, GatewayProcess
 from tests.support.upstream import StubUpstream
 
 CLIENT: Final = "127.0.0.2"
@@ -190,3 +192,110 @@ async def test_who_goes_around_the_load_balancer_gets_nothing(
         line = await gateway.wait_for_log(lambda line: line.get("level") == "warning")
     assert "trusted_proxies" in str(line["event"])
     assert upstream.requests == []
+
+
+TLS_UPSTREAM: Final = """\
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend upstream
+    bind 127.0.0.1:@PORT@ ssl crt {pem} ca-file {ca} verify {verify} {version}
+    http-request return status 200 content-type text/plain string hello
+"""
+BEHIND: Final = """\
+listen: 127.0.0.1:0
+admin: 127.0.0.1:0
+upstreams: {{api: {{endpoints: ["https://127.0.0.1:{port}"], tls: {tls}}}}}
+routes: [{{path: /**, upstream: api, auth: public}}]
+log: {{format: json}}
+drain: {{delay: 0s, timeout: 5s}}
+"""
+# What is wrong -> how the reason begins, in the access log and in `check --connect`.
+FAULTS: Final = {
+    "nothing": "",
+    "root": "TLS: unable to get local issuer certificate",
+    "name": "TLS: Hostname mismatch",
+    "expired": "TLS: certificate has expired",
+    "no client certificate": "TLS: the endpoint",
+    "foreign client certificate": "TLS: the endpoint does not know who signed our certificate",
+    "expired client certificate": "TLS: our certificate has expired",
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "version"),
+    [
+        *((fault, "ssl-min-ver TLSv1.3") for fault in FAULTS),
+        # Where an endpoint says what it thinks of us within the handshake.
+        *((fault, "ssl-max-ver TLSv1.2") for fault in FAULTS if "client" in fault),
+    ],
+)
+async def test_tls_of_an_upstream_is_told_what_is_wrong(
+    tmp_path: Path, fault: str, version: str
+) -> None:
+    (tmp_path / "stranger").mkdir()
+    ours, stranger = Authority(tmp_path), Authority(tmp_path / "stranger", "stranger")
+    cert, key = ours.issue("upstream", days=(-9, -1 if fault == "expired" else 9))
+    pem = concatenated(tmp_path / "upstream.pem", cert, key)
+    tls = {"ca": ours.ca, "server_name": "upstream"}
+    if fault == "root":
+        tls["ca"] = stranger.ca
+    elif fault == "name":
+        tls["server_name"] = "other.example"
+    if fault != "no client certificate":
+        signer = stranger if fault.startswith("foreign") else ours
+        days = (-9, -1 if fault == "expired client certificate" else 9)
+        tls["cert"], tls["key"] = signer.issue("gateway", days=days)
+    written = "{" + ", ".join(f"{name}: {value}" for name, value in tls.items()) + "}"
+    text = TLS_UPSTREAM.format(pem=pem, ca=ours.ca, verify="required", version=version)
+    async with Balancer.haproxy(text, tmp_path) as upstream:
+        config = BEHIND.format(port=upstream.port, tls=written)
+        async with GatewayProcess(config, tmp_path) as gateway:
+            [answer] = await ask(gateway.port, 1)
+            line = await gateway.wait_for_log(lambda line: line.get("path") == "/public/x")
+        checked = await checking(gateway.config_file)
+    reason = FAULTS[fault]
+    if not reason:
+        assert answer.status == 200
+        assert "can be reached" in checked
+        return
+    assert (answer.status, answer.json()["code"]) == (502, "upstream_unreachable")
+    assert str(line["reason"]).startswith(reason)
+    assert f"cannot be reached: {line['reason']}" in checked
+
+
+def concatenated(to: Path, *files: Path) -> Path:
+    to.write_bytes(b"".join(file.read_bytes() for file in files))
+    return to
+
+
+async def checking(config: Path) -> str:
+    """Return what `check --connect` says of a configuration."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "proxy", "check", "--connect", "-c", str(config)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await child.communicate()
+    return said.decode()
+
+
+async def test_client_certificate_is_renewed_without_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "stranger").mkdir()
+    ours, stranger = Authority(tmp_path), Authority(tmp_path / "stranger", "stranger")
+    pem = concatenated(tmp_path / "upstream.pem", *ours.issue("localhost"))
+    cert, key = stranger.issue("gateway")
+    text = TLS_UPSTREAM.format(pem=pem, ca=ours.ca, verify="required", version="")
+    async with Balancer.haproxy(text, tmp_path) as upstream:
+        tls = f"{{ca: {ours.ca}, cert: {cert}, key: {key}}}"
+        async with GatewayProcess(BEHIND.format(port=upstream.port, tls=tls), tmp_path) as gateway:
+            assert [each.status for each in await ask(gateway.port, 1)] == [502]
+            for new, old in zip(ours.issue("gateway"), (cert, key), strict=True):
+                concatenated(old, new)
+            await gateway.wait_for_log(
+                lambda line: line.get("event") == "certificates of an upstream read again"
+            )
+            assert [each.status for each in await ask(gateway.port, 1)] == [200]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from proxy.config.model import ListenTls
-from proxy.worker.certificates import Certificate
+from proxy.config.load import loads
+from proxy.config.model import Config, ListenTls
+from proxy.upstream.deadlines import Deadlines
+from proxy.upstream.pool import Pool
+from proxy.worker.certificates import Certificate, ClientCertificates
 from tests.support.certificates import Authority
 
 
@@ -101,6 +107,87 @@ async def seen(certificate: Certificate) -> None:
     async with asyncio.timeout(10):
         while not certificate._watch._known:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
+
+
+@dataclass
+class Held:
+    """A snapshot as far as client certificates know it."""
+
+    config: Config
+    pools: dict[str, Pool]
+
+
+@pytest_asyncio.fixture
+async def held(authority: Authority) -> AsyncIterator[Held]:
+    """One upstream with a client certificate, one with roots alone, one without TLS."""
+    cert, key = authority.issue("gateway", days=(-1, 30))
+    text = f"""\
+upstreams:
+  a: {{endpoints: ["https://127.0.0.1:1"], tls: {{ca: {authority.ca}, cert: {cert}, key: {key}}}}}
+  b: {{endpoints: ["https://127.0.0.1:2"], tls: {{ca: {authority.ca}}}}}
+  c: {{endpoints: ["http://127.0.0.1:3"]}}
+routes: [{{path: /**, upstream: a, auth: public}}]
+"""
+    config = loads(text, "x.yaml", {}).config
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    pools = {name: Pool(name, each, loop, deadlines) for name, each in config.upstreams.items()}
+    yield Held(config, pools)
+    deadlines.stop()
+
+
+async def test_client_certificates_are_read_again_where_there_are_some(
+    held: Held, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gatelodge")
+    shown = ClientCertificates(lambda: held)  # type: ignore[arg-type,return-value]
+    assert repr(shown) == "<ClientCertificates upstreams=2>"
+    [(place, ends)] = shown.expiries()
+    assert place == "upstreams.a"
+    authority.issue("gateway", days=(-1, 60))
+    [(_, later)] = shown.expiries()
+    assert later > ends + 20 * 86_400
+    shown.renew()
+    assert [getattr(record, "upstream", "") for record in caplog.records] == ["a", "b"]
+    assert levels(caplog) == ["INFO", "INFO"]
+
+
+async def test_a_bad_client_certificate_is_told_with_its_upstream(
+    held: Held, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = held.config.upstreams["a"].tls
+    assert tls is not None
+    assert tls.key is not None
+    assert tls.cert is not None
+    tls.key.write_text("x")
+    ClientCertificates(lambda: held).renew()  # type: ignore[arg-type,return-value]
+    [record] = caplog.records
+    assert (record.levelname, getattr(record, "upstream", "")) == ("ERROR", "a")
+    assert getattr(record, "reason", "")
+    tls.cert.unlink()
+    assert list(ClientCertificates(lambda: held).expiries()) == []  # type: ignore[arg-type,return-value]
+
+
+async def test_client_certificates_are_watched_only_where_there_are_some(
+    held: Held, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gatelodge")
+    pools = dict(held.pools)
+    held.pools.clear()
+    shown = ClientCertificates(lambda: held, interval=0.01)  # type: ignore[arg-type,return-value]
+    shown.watch()
+    assert shown._task is None
+    held.pools.update(pools)
+    shown.watch()
+    try:
+        async with asyncio.timeout(10):
+            while not shown._watch._known:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+            authority.issue("gateway", days=(-1, 60))
+            while not caplog.records:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+    finally:
+        shown.stop()
 
 
 def test_it_has_a_repr_without_secrets(tls: ListenTls) -> None:
