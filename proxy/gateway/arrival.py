@@ -84,6 +84,13 @@ class Arrivals:
     def __call__(self) -> Arrival:
         return Arrival(self)
 
+    @property
+    def factory(self) -> Callable[[], asyncio.BaseProtocol]:
+        """What a listener makes its protocols with: the server itself, where nothing comes before a
+        request.
+        """
+        return self.server if self.tls is None and not self.proxy_protocol else self
+
     def __repr__(self) -> str:
         return f"<Arrivals under_way={len(self.under_way)}>"
 

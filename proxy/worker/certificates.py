@@ -27,6 +27,48 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gatelodge.worker")
 
 
+class Certificates:
+    """All certificates of ours. `context` gives that of the next handshake with a client; None: the
+    listener has none.
+
+    Raises OSError when the listener's files cannot be used.
+    """
+
+    def __init__(self, tls: ListenTls | None, snapshot: Callable[[], Snapshot]) -> None:
+        self._listen = None if tls is None else Certificate(tls)
+        self._upstreams = ClientCertificates(snapshot)
+        self.context = None if self._listen is None else self._listen.context
+
+    def __repr__(self) -> str:
+        return f"<Certificates {self._listen} {self._upstreams}>"
+
+    def watch(self) -> None:
+        """Renew them from now on when their files change; to be called again with another snapshot,
+        which may have upstreams with TLS when there were none.
+        """
+        self._upstreams.watch()
+        if self._listen is not None:
+            self._listen.watch()
+
+    def renew(self) -> None:
+        """Read all files again."""
+        self._upstreams.renew()
+        if self._listen is not None:
+            self._listen.renew()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._upstreams.stop()
+        if self._listen is not None:
+            self._listen.stop()
+
+    def expiries(self) -> Iterator[tuple[str, float]]:
+        """Yield where in the configuration a certificate stands, and when it ends, in Unix time."""
+        if self._listen is not None:
+            yield "listen", self._listen.expires
+        yield from self._upstreams.expiries()
+
+
 class Certificate:
     """What the listener shows in a handshake. `expires` is when it ends, in Unix time.
 
@@ -62,7 +104,8 @@ class Certificate:
 
     def watch(self) -> None:
         """Renew it from now on whenever the files change."""
-        self._task = asyncio.get_running_loop().create_task(self._watch.run())
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._watch.run())
 
     def stop(self) -> None:
         """Watch no more."""

@@ -31,7 +31,7 @@ from proxy.telemetry.access import AccessLog, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
-from proxy.worker.certificates import Certificate, ClientCertificates
+from proxy.worker.certificates import Certificates
 from proxy.worker.sockets import bind, bound_address, has_unread
 from proxy.worker.state import State
 
@@ -96,9 +96,15 @@ class Worker:
             snapshot, Recorder(metrics, self._access), clock=time.time, seeds=Seeds().take
         )
         tls = config.listen.tls
-        self._certificate = None if tls is None else Certificate(tls)
+        self._certificates = Certificates(tls, lambda: self._gateway.snapshot)
         self._clients = ClientServer(
             self._gateway, config.limits, self._deadlines, tls=tls is not None
+        )
+        self._arrivals = Arrivals(
+            self._clients,
+            metrics,
+            proxy_protocol=config.listen.proxy_protocol,
+            tls=self._certificates.context,
         )
         self.state = State(self._gateway, self._clients, metrics, self.addresses, __version__)
         main, admin = _bind_both(config)
@@ -106,22 +112,10 @@ class Worker:
         await self._admin.setup()
         await web.SockSite(self._admin, admin).start()
         self._announce("admin", admin)
-        self._arrivals = Arrivals(
-            self._clients,
-            metrics,
-            proxy_protocol=config.listen.proxy_protocol,
-            tls=None if self._certificate is None else self._certificate.context,
-        )
-        plain = tls is None and not config.listen.proxy_protocol
-        self._server = await loop.create_server(
-            self._clients if plain else self._arrivals, sock=main
-        )
+        self._server = await loop.create_server(self._arrivals.factory, sock=main)
         self._announce("main", main)
-        self._shown = ClientCertificates(lambda: self._gateway.snapshot)
-        self._shown.watch()
-        if self._certificate is not None:
-            self._certificate.watch()
-        metrics.certificates = self._expiries
+        self._certificates.watch()
+        metrics.certificates = self._certificates.expiries
         self._ticker = loop.call_later(_TICK, self._tick)
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
         # make no cycles, so it need not look often.
@@ -144,10 +138,6 @@ class Worker:
     def _announce(self, listener: str, bound: socket.socket) -> None:
         self.addresses[listener] = address = bound_address(bound)
         _log.info("listening", extra={"listener": listener, "address": address})
-
-    def _expiries(self) -> list[tuple[str, float]]:
-        ours = [] if self._certificate is None else [("listen", self._certificate.expires)]
-        return [*ours, *self._shown.expiries()]
 
     def _tick(self) -> None:
         if self._access is not None:
@@ -182,9 +172,7 @@ class Worker:
         """End now: whatever is in flight is cut off."""
         self._server.close()
         self._arrivals.stop()
-        self._shown.stop()
-        if self._certificate is not None:
-            self._certificate.stop()
+        self._certificates.stop()
         for client in self._clients.clients:
             client.abort()
         for pool in self._gateway.snapshot.pools.values():

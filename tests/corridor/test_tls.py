@@ -231,9 +231,7 @@ async def test_renewed_certificate_is_for_new_connections(
             await old.send(PUBLIC)
             await old.read_answers()
             authority.issue("localhost")
-            certificate = gateway.worker._certificate
-            assert certificate is not None
-            certificate.renew()
+            gateway.worker._certificates.renew()
             second = (await shown(gateway, authority))["serialNumber"]
             assert second != first
             await old.send(PUBLIC)
@@ -251,7 +249,9 @@ async def test_files_that_change_are_noticed_and_bad_ones_are_told(
     key = Path(config["listen"]["tls"]["key"])
     async with LocalGateway(config, expect_errors=True) as gateway:
         first = (await shown(gateway, authority))["serialNumber"]
-        await gateway.until(lambda: bool(gateway.worker._certificate._watch._known))  # type: ignore[union-attr]
+        certificate = gateway.worker._certificates._listen
+        assert certificate is not None
+        await gateway.until(lambda: bool(certificate._watch._known))
         await asyncio.to_thread(shutil.copyfile, foreign, key)
         await gateway.until(lambda: bool(gateway._handler.records))
         assert "the one before stays in use" in gateway._handler.records[0]

@@ -141,6 +141,13 @@ async def test_only_who_has_said_nothing_is_idle() -> None:
     assert door.metrics.arrivals_refused == {}
 
 
+async def test_without_either_setting_there_are_no_arrivals() -> None:
+    door = Door()
+    assert door.arrivals.factory is door.arrivals
+    plain = Arrivals(door.server, door.metrics, proxy_protocol=False, tls=None)
+    assert plain.factory is door.server
+
+
 async def test_it_has_a_repr_without_anybodys_address() -> None:
     door = Door()
     arrival, _ = door.connect()

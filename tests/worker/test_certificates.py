@@ -15,7 +15,7 @@ from proxy.config.load import loads
 from proxy.config.model import Config, ListenTls
 from proxy.upstream.deadlines import Deadlines
 from proxy.upstream.pool import Pool
-from proxy.worker.certificates import Certificate, ClientCertificates
+from proxy.worker.certificates import Certificate, Certificates, ClientCertificates
 from tests.support.certificates import Authority
 
 
@@ -188,6 +188,27 @@ async def test_client_certificates_are_watched_only_where_there_are_some(
                 await asyncio.sleep(0.01)
     finally:
         shown.stop()
+
+
+async def test_they_are_one_thing_to_the_worker(
+    held: Held, tls: ListenTls, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gatelodge")
+    both = Certificates(tls, lambda: held)  # type: ignore[arg-type,return-value]
+    neither = Certificates(None, lambda: Held(held.config, {}))  # type: ignore[arg-type,return-value]
+    assert [place for place, _ in both.expiries()] == ["listen", "upstreams.a"]
+    assert list(neither.expiries()) == []
+    assert neither.context is None
+    assert both.context is not None
+    before = both.context()
+    for each in (both, neither):
+        each.watch()
+        each.watch()
+        each.renew()
+        each.stop()
+    assert both.context() is not before
+    assert levels(caplog) == ["INFO"] * 3
+    assert repr(neither) == "<Certificates None <ClientCertificates upstreams=0>>"
 
 
 def test_it_has_a_repr_without_secrets(tls: ListenTls) -> None:
