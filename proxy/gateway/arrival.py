@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from proxy.core.proxy_protocol import BadProxyHeader, parse
 from proxy.gateway.listener import peer_of
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.handshake import WRITE_BUFFER
 
 if TYPE_CHECKING:
     from proxy.gateway.listener import ClientConnection, ClientServer
@@ -52,10 +53,6 @@ _FIXES: Final[dict[Reason, str]] = {
     "too_many_arriving": "connections are closed, because limits.connections have connected and "
     "say nothing yet",
 }
-_BUFFER: Final = 64 * 1024
-"""Bytes that a client may leave lying before we wait for it: what plain connections have. uvloop's
-512 KiB for TLS would be memory that a client who reads nothing chooses to use.
-"""
 
 
 class Arrivals:
@@ -231,7 +228,7 @@ class Arrival(asyncio.Protocol):
             self.abort()
             raise
         else:
-            encrypted.set_write_buffer_limits(high=_BUFFER)
+            encrypted.set_write_buffer_limits(high=WRITE_BUFFER)
             self._hand_over(encrypted)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:

@@ -20,7 +20,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.upstream.deadlines import NEVER
-from proxy.upstream.handshake import refused
+from proxy.upstream.handshake import WRITE_BUFFER, refused
 from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
 from proxy.upstream.response import ResponseReader
@@ -248,6 +248,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if transport.get_extra_info("ssl_object") is not None:
+            self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader

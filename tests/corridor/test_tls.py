@@ -373,6 +373,49 @@ async def test_client_that_reads_slowly_holds_little(
         assert not client.reset
 
 
+async def test_upstream_that_reads_slowly_holds_little(authority: Authority) -> None:
+    size, reads = 12 << 20, asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await reads.wait()
+        body = await exchange.read_body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n%08x" % len(body))
+
+    async with StubUpstream(tls=authority.server()) as upstream:
+        upstream.script("/public/slow", slow)
+        config = trusting(upstream, authority)
+        config["routes"][0]["limits"] = {"body": "off"}
+        async with LocalGateway(config) as gateway, RawClient(gateway.port) as client:
+            head = request("POST", "/public/slow", f"Content-Length: {size}")
+            client.post(head + bytes(size))
+            endpoint = gateway.worker._gateway.snapshot.pools["api"].endpoints[0]
+            await gateway.until(lambda: any(each._writing_paused for each in endpoint._open))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            [connection] = endpoint._open
+            assert connection.transport is not None
+            assert connection.transport.get_write_buffer_size() < 1 << 20
+            reads.set()
+            [answer] = await client.read_answers(deadline=60)
+    assert answer.body == b"%08x" % size
+
+
+async def test_stop_ends_handshakes(upstream: StubUpstream, authority: Authority) -> None:
+    hello = client_hello(authority.client())
+    async with (
+        LocalGateway(listening(authority, upstream.url)) as gateway,
+        RawClient(gateway.port) as early,
+        RawClient(gateway.port) as late,
+    ):
+        await early.send(hello[:50])
+        await late.send(hello)
+        await late.wait(lambda: late.size > 0)
+        await gateway.stop()
+        for client in (early, late):
+            await client.read_until_closed()
+        assert not gateway.worker._arrivals.tasks
+
+
 async def test_drain_closes_idle_connections_and_answers_the_last_request(
     upstream: StubUpstream, authority: Authority
 ) -> None:
