@@ -25,6 +25,7 @@ from proxy.upstream.deadlines import NEVER
 from proxy.upstream.handshake import WRITE_BUFFER
 
 if TYPE_CHECKING:
+    from proxy.config.model import Listen
     from proxy.gateway.listener import ClientConnection, ClientServer
     from proxy.telemetry.metrics import Metrics
 
@@ -65,12 +66,11 @@ class Arrivals:
         self,
         server: ClientServer,
         metrics: Metrics,
-        *,
-        proxy_protocol: bool,
+        listen: Listen,
         tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
         self.server = server
-        self.proxy_protocol = proxy_protocol
+        self.proxy_protocol = listen.proxy_protocol
         self.tls = tls
         self.under_way: set[Arrival] = set()
         server.arriving = self.under_way

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 from proxy.core.certificate import validity
 from proxy.upstream.handshake import renew
 from proxy.worker.sockets import server_context
-from proxy.worker.watch import INTERVAL, Watch
+from proxy.worker.watch import INTERVAL, Watch, marks_of
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from proxy.config.model import ListenTls, UpstreamTls
     from proxy.gateway.snapshot import Snapshot
+    from proxy.worker.source import Mark
 
 _log = logging.getLogger("gatelodge.worker")
 
@@ -77,9 +78,9 @@ class Certificate:
 
     def __init__(self, tls: ListenTls, interval: float = INTERVAL) -> None:
         self._tls = tls
-        self._watch = Watch(lambda: self._files, self.renew, interval)
+        self._watch = Watch(self, lambda: True, self.renew, interval)
         self._task: asyncio.Task[None] | None = None
-        self._files: Sequence[Path] = (tls.cert, tls.key)
+        self.marks: Mapping[Path, Mark] = {}
         self.expires = 0.0
         self._context = self._load()
 
@@ -114,6 +115,7 @@ class Certificate:
 
     def _load(self) -> ssl.SSLContext:
         cert, key = self._tls.cert, self._tls.key
+        self.marks = marks_of((cert, key))  # before they are read: what changes then is not missed
         try:
             context = server_context(self._tls)
             valid = validity(cert.read_bytes())
@@ -132,14 +134,25 @@ class ClientCertificates:
 
     def __init__(self, snapshot: Callable[[], Snapshot], interval: float = INTERVAL) -> None:
         self._snapshot = snapshot
-        self._watch = Watch(lambda: [*self._files()], self.renew, interval)
+        self._watch = Watch(self, lambda: True, self.renew, interval)
+        self._read: dict[Path, Mark] = {}
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<ClientCertificates upstreams={len(list(self._used()))}>"
 
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """The files, and what they were when they were last read; those that are new here were read
+        with the configuration that names them.
+        """
+        files = [*self._files()]
+        self._read.update(marks_of([file for file in files if file not in self._read]))
+        return {file: self._read[file] for file in files}
+
     def renew(self) -> None:
         """Read the files of all upstreams again."""
+        self._read = marks_of([*self._files()])
         for name, context, tls in self._used():
             try:
                 renew(context, tls)

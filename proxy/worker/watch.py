@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from proxy.worker.source import Mark
 
 INTERVAL: Final = 1.0
 """Seconds between two looks. Two must see the same, so that no file is read half written."""
 
-Signature = tuple[tuple[int, int, int] | None, ...]
-"""What each file is: its inode, size and time of change (ns); None where there is none."""
 
-
-def signature(files: Sequence[Path]) -> Signature:
+def marks_of(files: Sequence[Path]) -> dict[Path, Mark]:
     """Return what the files are now."""
-    return tuple(map(_mark, files))
+    return {file: _mark(file) for file in files}
 
 
-def _mark(file: Path) -> tuple[int, int, int] | None:
+def _mark(file: Path) -> Mark:
     try:
         found = os.stat(file)
     except (OSError, ValueError):
@@ -33,47 +33,48 @@ def _mark(file: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-class Watch:
-    """Calls `changed` when one of `files` is not what it was, and is the same at two looks.
+class Marked(Protocol):
+    """Something that is read from files."""
 
-    The names are asked for at every look, since a changed configuration names others.
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """The files, and what they were when they were last read."""
+
+
+class Watch:
+    """Calls `changed` when a file is not what it was when `source` read it, and is the same at two
+    looks; once for what it then is. While `is_on` says no, it does not look.
     """
 
     def __init__(
         self,
-        files: Callable[[], Sequence[Path]],
+        source: Marked,
+        is_on: Callable[[], bool],
         changed: Callable[[], None],
         interval: float = INTERVAL,
     ) -> None:
-        self._files = files
+        self._source = source
+        self._is_on = is_on
         self._changed = changed
         self._interval = interval
-        self._known: dict[Path, object] = {}
-        self._fresh: dict[Path, object] = {}
+        self._before: Mapping[Path, Mark] = {}
+        self._told: Mapping[Path, Mark] = {}
 
     def __repr__(self) -> str:
-        return f"<Watch files={len(self._known)}>"
+        return f"<Watch files={len(self._source.marks)}>"
 
     async def run(self) -> None:
-        """Look for ever; what is there at the first look counts as known."""
-        self._known = self._fresh = await self._marks()
+        """Look for ever."""
         while True:
             await asyncio.sleep(self._interval)
-            self.look(await self._marks())
+            if self._is_on():
+                # In a thread: a file system of the network may take its time.
+                self.look(await asyncio.to_thread(marks_of, tuple(self._source.marks)))
 
-    async def _marks(self) -> dict[Path, object]:
-        files = tuple(self._files())
-        # In a thread: a file system of the network may take its time.
-        return dict(zip(files, await asyncio.to_thread(signature, files), strict=True))
-
-    def look(self, marks: dict[Path, object]) -> None:
-        """Take note of what the files are; `changed` is called by this, at most once."""
-        settled = marks == self._fresh
-        self._fresh = marks
-        # A file that is named for the first time was read when the file that names it was.
-        news = any(self._known.get(file, mark) != mark for file, mark in marks.items())
-        if not news:
-            self._known = marks
-        elif settled:
-            self._known = marks
+    def look(self, marks: Mapping[Path, Mark]) -> None:
+        """Take note of what the files are."""
+        has_settled = marks == self._before
+        self._before = marks
+        if has_settled and marks not in (self._source.marks, self._told):
+            self._told = marks
             self._changed()

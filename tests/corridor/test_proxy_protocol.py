@@ -56,7 +56,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def refused(gateway: LocalGateway) -> dict[str, int]:
     """Return how many connections were refused, by reason."""
-    return gateway.worker._metrics.arrivals_refused
+    return gateway.worker.metrics.arrivals_refused
 
 
 @pytest.mark.parametrize("header", [v1(), v2(), v2(more=b"\xea\0\2ab")], ids=["1", "2", "values"])

@@ -107,7 +107,7 @@ async def test_plain_http_on_the_tls_listener_gets_nothing(
 
 
 def refused(gateway: LocalGateway) -> dict[str, int]:
-    return gateway.worker._metrics.arrivals_refused
+    return gateway.worker.metrics.arrivals_refused
 
 
 async def test_failed_handshakes_are_counted_and_not_logged(
@@ -249,9 +249,6 @@ async def test_files_that_change_are_noticed_and_bad_ones_are_told(
     key = Path(config["listen"]["tls"]["key"])
     async with LocalGateway(config, expect_errors=True) as gateway:
         first = (await shown(gateway, authority))["serialNumber"]
-        certificate = gateway.worker._certificates._listen
-        assert certificate is not None
-        await gateway.until(lambda: bool(certificate._watch._known))
         await asyncio.to_thread(shutil.copyfile, foreign, key)
         await gateway.until(lambda: bool(gateway._handler.records))
         assert "the one before stays in use" in gateway._handler.records[0]

@@ -8,13 +8,14 @@ from time import monotonic
 
 import pytest
 
-from proxy.config.model import Limits
+from proxy.config.model import Address, Limits, Listen
 from proxy.gateway.arrival import Arrival, Arrivals
 from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.deadlines import NEVER, Deadlines
 from tests.gateway.fakes import PEER, FakeGateway, FakeTransport, turns
 
+LISTEN = Listen(address=Address("127.0.0.1", 0), proxy_protocol=True)
 HEADER = b"PROXY TCP4 198.51.100.7 10.0.0.1 50000 80\r\n"
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -30,7 +31,7 @@ class Door:
         self.server = ClientServer(
             self.gateway, Limits.model_validate(limits), self.deadlines, tls=False
         )
-        self.arrivals = Arrivals(self.server, self.metrics, proxy_protocol=True, tls=None)
+        self.arrivals = Arrivals(self.server, self.metrics, LISTEN, None)
 
     def connect(self) -> tuple[Arrival, FakeTransport]:
         arrival = self.arrivals()
@@ -144,7 +145,8 @@ async def test_only_who_has_said_nothing_is_idle() -> None:
 async def test_without_either_setting_there_are_no_arrivals() -> None:
     door = Door()
     assert door.arrivals.factory is door.arrivals
-    plain = Arrivals(door.server, door.metrics, proxy_protocol=False, tls=None)
+    listen = LISTEN.model_copy(update={"proxy_protocol": False})
+    plain = Arrivals(door.server, door.metrics, listen, None)
     assert plain.factory is door.server
 
 

@@ -4,29 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from proxy.worker.watch import Watch, signature
+from proxy.config.model import Config
+from proxy.worker.source import Mark
+from proxy.worker.watch import Watch, marks_of
+
+
+class Files:
+    """A source that has read its files when it was made; `reads` makes it read them again."""
+
+    def __init__(self, *files: Path) -> None:
+        self.files = list(files)
+        self.marks: Mapping[Path, Mark] = {}
+        self.read_all()
+
+    def read_all(self) -> None:
+        self.marks = marks_of(self.files)
+
+    def read(self) -> Config:
+        raise NotImplementedError
 
 
 class Looks:
     """A watch over `files` that looks when the test says so; `calls` counts what it reported."""
 
-    def __init__(self, *files: Path) -> None:
-        self.files = list(files)
+    def __init__(self, *files: Path, reloads: bool = True) -> None:
+        self.source = Files(*files)
         self.calls = 0
-        self._watch = Watch(lambda: self.files, self._count)
-        self.look(), self.look()
+        self._reloads = reloads
+        self._watch = Watch(self.source, lambda: True, self._count)
 
     def _count(self) -> None:
         self.calls += 1
+        if self._reloads:
+            self.source.read_all()
 
     def look(self) -> int:
         """Look once; return how often a change was reported by now."""
-        self._watch.look(dict(zip(self.files, signature(self.files), strict=True)))
+        self._watch.look(marks_of(tuple(self.source.marks)))
         return self.calls
 
 
@@ -97,34 +116,47 @@ def test_what_goes_and_comes_back_as_it_was_is_no_change(file: Path) -> None:
     assert [looks.look(), looks.look()] == [0, 0]
 
 
-def test_a_file_that_is_named_later_is_not_a_change_and_its_changes_are(
-    file: Path, tmp_path: Path
-) -> None:
+def test_a_change_before_the_first_look_is_one(file: Path) -> None:
+    looks = Looks(file)
+    file.write_text("three")
+    assert [looks.look(), looks.look()] == [0, 1]
+
+
+def test_a_change_that_is_not_read_is_told_once(file: Path) -> None:
+    looks = Looks(file, reloads=False)
+    file.write_text("three")
+    assert [looks.look() for _ in range(5)] == [0, 1, 1, 1, 1]
+    file.write_text("fifteen")
+    assert [looks.look() for _ in range(4)] == [1, 2, 2, 2]
+
+
+def test_a_file_that_is_named_later_is_watched_from_then_on(file: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s")
     looks = Looks(file)
-    looks.files.append(secret)
+    looks.source.files.append(secret)
+    looks.source.read_all()
     assert [looks.look(), looks.look()] == [0, 0]
     secret.write_text("other")
     assert [looks.look(), looks.look()] == [0, 1]
 
 
 def test_a_file_that_is_not_there_is_nothing_and_a_name_that_cannot_be_too(tmp_path: Path) -> None:
-    assert signature([tmp_path / "none", Path("a\0b")]) == (None, None)
+    assert set(marks_of([tmp_path / "none", Path("a\0b")]).values()) == {None}
 
 
-async def test_it_looks_by_itself(file: Path) -> None:
-    changed, looks = asyncio.Event(), 0
+async def test_it_looks_by_itself_while_it_is_on(file: Path) -> None:
+    changed, asked = asyncio.Event(), 0
 
-    def files() -> list[Path]:
-        nonlocal looks
-        looks += 1
-        if looks == 2:
+    def is_on() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
             file.write_text("three")
-        return [file]
+        return asked > 3
 
-    running = asyncio.ensure_future(Watch(files, changed.set, interval=0.001).run())
+    running = asyncio.ensure_future(Watch(Files(file), is_on, changed.set, interval=0.001).run())
     async with asyncio.timeout(30):
         await changed.wait()
-    assert looks >= 3
+    assert asked >= 5
     running.cancel()
