@@ -521,6 +521,25 @@ async def test_client_certificate_is_shown(authority: Authority) -> None:
             assert (await gateway.ask("GET", "/public/x")).status == 502
 
 
+async def test_reload_reads_the_client_certificate_again(
+    authority: Authority, tmp_path: Path
+) -> None:
+    context = authority.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.ca)
+    (tmp_path / "stranger").mkdir()
+    cert, key = Authority(tmp_path / "stranger", "stranger").issue("gateway")
+    async with StubUpstream(tls=context) as upstream:
+        config = trusting(upstream, authority, cert=str(cert), key=str(key))
+        async with LocalGateway(config) as gateway:
+            gateway.worker._certificates.stop()  # it would see that the files have changed
+            assert (await gateway.ask("GET", "/public/x")).status == 502
+            for new, old in zip(authority.issue("gateway"), (cert, key), strict=True):
+                await asyncio.to_thread(shutil.copyfile, new, old)
+            assert (await gateway.worker.reloader.reload()).problems == ()
+            assert (await gateway.ask("GET", "/public/x")).status == 200
+
+
 async def test_endpoint_that_speaks_no_tls_is_502(authority: Authority) -> None:
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
