@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.errors import ConnectTimeout, Overloaded, ProxyError, UpstreamUnreachable
+from proxy.errors import ConnectTimeout, Overloaded
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.handshake import unreachable
 from proxy.upstream.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Endpoint:
         except TimeoutError as error:
             raise ConnectTimeout(f"no connection within {timeout:g} s") from error
         except OSError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error, tls=self._address.scheme == "https") from error
         finally:
             self._connecting -= 1
         self._open.add(connection)
@@ -155,11 +156,3 @@ class Endpoint:
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
-
-
-def _unreachable(error: OSError) -> ProxyError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return UpstreamUnreachable(f"TLS: {error.verify_message}")
-    if isinstance(error, ssl.SSLError):
-        return UpstreamUnreachable(f"TLS: {error.reason or 'the handshake failed'}")
-    return UpstreamUnreachable(error.strerror or "the connection was refused")

@@ -30,10 +30,11 @@ class Pool:
         settings = ConnectSettings(
             pool_idle=config.pool_idle,
             max_connections=config.connections,
-            tls=_tls_context(config),
+            tls=tls_context(config),
             server_name=None if config.tls is None else config.tls.server_name,
         )
         self.name = name
+        self.tls = settings.tls
         self.pool_idle = config.pool_idle
         self.tells_own_host = config.host == "upstream"
         self.endpoints = [
@@ -78,11 +79,12 @@ class Pool:
             endpoint.close_idle()
 
 
-def _tls_context(config: UpstreamConfig) -> ssl.SSLContext | None:
+def tls_context(config: UpstreamConfig) -> ssl.SSLContext | None:
     """Return the context for https endpoints: certificates are always verified, HTTP/1.1 is what we
     speak.
 
-    None where no endpoint is https, because reading the system's roots takes 50 ms.
+    None where no endpoint is https, because reading the system's roots takes 50 ms. Raises OSError
+    (ssl.SSLError among them) when a file cannot be used.
     """
     if not any(endpoint.scheme == "https" for endpoint in config.endpoints):
         return None
