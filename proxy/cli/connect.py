@@ -31,15 +31,20 @@ class Reached:
 
 
 async def connect_all(config: Config) -> list[Reached]:
-    """Connect to every endpoint at the same time, TLS included; nothing is sent."""
+    """Connect to every endpoint at the same time, TLS included, those that DNS names too; nothing
+    is sent.
+    """
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
     try:
-        tries = []
+        tries, unknown = [], []
         for name, upstream in config.upstreams.items():
             pool = Pool(name, upstream, loop, deadlines)
+            await pool.prepare()
             tries += [_connect(name, each, upstream.timeouts.connect) for each in pool.endpoints]
-        return await asyncio.gather(*tries)
+            if upstream.dns is not None and not pool.endpoints:
+                unknown.append(Reached(name, str(upstream.dns.name), pool.problem))
+        return [*unknown, *await asyncio.gather(*tries)]
     finally:
         deadlines.stop()
 

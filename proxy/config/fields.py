@@ -185,6 +185,12 @@ EndpointText = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^(https?://|unix:/|.*\$\{)"}),
     _TEXT_OUT,
 ]
+DnsText = Annotated[
+    Endpoint,
+    _read(Endpoint.parse_name, "must be HOST:PORT, or https://HOST:PORT", Endpoint),
+    WithJsonSchema({"type": "string"}),
+    _TEXT_OUT,
+]
 
 # A list of texts. `Texts` may be empty; `SomeTexts` may not, because an empty list would read as
 # "no restriction" to one reader and as "nothing at all" to another.

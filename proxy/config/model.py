@@ -41,7 +41,16 @@ from proxy.config.sessions import (
     UpstreamIdentity,
 )
 from proxy.config.units import Address, Endpoint
-from proxy.config.upstreams import Retry, Timeouts, UpstreamConfig, UpstreamTls
+from proxy.config.upstreams import (
+    DnsConfig,
+    EjectConfig,
+    EndpointConfig,
+    HealthConfig,
+    Retry,
+    Timeouts,
+    UpstreamConfig,
+    UpstreamTls,
+)
 
 __all__ = [
     "METHODS",
@@ -53,9 +62,13 @@ __all__ = [
     "CsrfConfig",
     "DatabaseConfig",
     "DatabaseTimeouts",
+    "DnsConfig",
     "Drain",
+    "EjectConfig",
     "Endpoint",
+    "EndpointConfig",
     "Expect",
+    "HealthConfig",
     "IdentityConfig",
     "JwtOptions",
     "Limits",

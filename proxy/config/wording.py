@@ -19,8 +19,6 @@ NOT_BUILT: Final = frozenset({("upstreams", "*", "retry", "budget_percent")})
 
 _KINDS: Final = ("sessions", "*", "kind")
 _WORKERS: Final = ("workers",)
-_BALANCE: Final = ("upstreams", "*", "balance")
-_LATER_BALANCE: Final = frozenset({"least_requests", "hash(user)", "hash(ip)"})
 
 _WORDS: Final = {
     "bool_type": "must be true or false",
@@ -137,6 +135,4 @@ def _not_built_value(loc: Loc, kind: str, document: Document) -> str:
         only = "only the kind authjs"
     elif _matches(loc, [_WORKERS]) and (written == "auto" or kind == "less_than_equal"):
         only = "only one worker"
-    elif _matches(loc, [_BALANCE]) and written in _LATER_BALANCE:
-        only = "only round_robin"
     return f"this is not built yet in this version; there is {only}" if only else ""

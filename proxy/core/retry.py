@@ -8,9 +8,16 @@ when part of the body is gone.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeGuard
 
-from proxy.errors import ConnectionStale, ConnectTimeout, Failure, UpstreamUnreachable
+from proxy.errors import (
+    ConnectionStale,
+    ConnectTimeout,
+    Failure,
+    UpstreamProtocol,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 
 IDEMPOTENT: Final = frozenset(
     {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY", "PROPFIND", "REPORT", "SEARCH"}
@@ -39,3 +46,12 @@ def may_retry(
 def max_idle(method: str, pool_idle: float) -> float:
     """Return for how many seconds a pooled connection may have been idle to carry this request."""
     return pool_idle if method in IDEMPOTENT else min(pool_idle, FRESH_ENOUGH)
+
+
+def is_its_own(failure: BaseException) -> TypeGuard[Failure]:
+    """Whether `failure` is held against the endpoint: it could not be reached, it was late, or
+    what it said was no answer. That an idle connection had ended is not: endpoints close those.
+    """
+    if isinstance(failure, ConnectionStale):
+        return False
+    return isinstance(failure, UpstreamUnreachable | UpstreamTimeout | UpstreamProtocol)

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.answer import answer_head, interim_head
-from proxy.core.retry import may_retry
+from proxy.core.retry import is_its_own, may_retry
 from proxy.errors import Failure
 from proxy.gateway.attempt import LAST_CHUNK, Attempt, chunk
 from proxy.gateway.tunnel import run_tunnel
@@ -51,8 +51,9 @@ async def forward(
                 await run_tunnel(x, permit, answer, rules, client, attempt.connection)
                 return False
             keep = await _relay(x, permit, answer, snapshot, client, body, attempt)
-        except BaseException:
+        except BaseException as failure:
             attempt.abort()
+            _blame(attempt.endpoint, failure)
             raise
         attempt.finish()
         return keep
@@ -79,7 +80,7 @@ async def _answered(
     while True:
         try:
             if attempt is None:
-                tried.append(endpoint := pool.pick(tried))
+                tried.append(endpoint := pool.pick(x, tried))
                 x.endpoint = endpoint.name
                 x.attempts += 1
                 attempt = await Attempt.connect(x, permit, pool, endpoint)
@@ -90,6 +91,8 @@ async def _answered(
         except BaseException as failure:
             if attempt is not None:
                 attempt.abort()
+            if tried:
+                _blame(tried[-1], failure)
             if not isinstance(failure, Failure) or not may_retry(
                 failure,
                 x.head.method,
@@ -99,6 +102,11 @@ async def _answered(
             ):
                 raise
             attempt = None
+
+
+def _blame(endpoint: Endpoint, failure: BaseException) -> None:
+    if is_its_own(failure):
+        endpoint.failed(failure.reason)
 
 
 async def _relay(
@@ -147,6 +155,8 @@ def relay_first(
     head = answer_head(x, answer, rules, close=close)
     body = attempt.connection.take()
     x.status = answer.status
+    if answer.status >= 500:
+        attempt.judge(answer.status)
     x.bytes_out = len(body)
     if head.chunked:
         end = LAST_CHUNK if attempt.connection.exhausted else b""

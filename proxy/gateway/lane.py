@@ -175,12 +175,14 @@ class Lane:
         return known, values
 
     def attempt(self, known: Known) -> Attempt | None:
-        """Return an attempt on a pooled connection, or None when there is none that is young
-        enough.
+        """Return an attempt on a pooled connection of the endpoint whose turn it is, or None when
+        there is none that is young enough.
+
+        What balancing looks at, user and address, is part of what is known of the head.
         """
-        route = known.permit.route
+        route, x = known.permit.route, known.x
         pool = self._pools[route.upstream]
-        taken = pool.take_idle(max_idle(known.x.head.method, pool.pool_idle))
+        taken = pool.take_idle(x, max_idle(x.head.method, pool.pool_idle))
         if taken is None:
             return None
         if known.permit.credential is not None:

@@ -1,4 +1,4 @@
-"""One endpoint: its idle connections, and how a new one is made."""
+"""One endpoint: its idle connections, how a new one is made, and how it does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from proxy.core.health import Standing
 from proxy.errors import ConnectTimeout, Overloaded, ProxyError, UpstreamUnreachable
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
@@ -31,8 +32,20 @@ class ConnectSettings:
     server_name: str | None
 
 
+class Owner(Protocol):
+    """Who decides about an endpoint: its pool."""
+
+    def to_eject(self, endpoint: Endpoint, why: str) -> None:
+        """Too many requests have failed there, the last one because of `why`."""
+
+
 class Endpoint:
-    """One endpoint and its connections."""
+    """One endpoint and its connections: a `proxy.core.balance.Candidate`.
+
+    `address` is where it is, `authority` what goes into `Host` for it. `load` counts the requests
+    under way, the making of their connections included. One that is `leaving` finishes what it has
+    and keeps no connection.
+    """
 
     def __init__(
         self,
@@ -40,10 +53,20 @@ class Endpoint:
         settings: ConnectSettings,
         loop: asyncio.AbstractEventLoop,
         deadlines: Deadlines,
+        *,
+        authority: str | None = None,
+        share: float = 1.0,
+        standing: Standing | None = None,
     ) -> None:
         self.name = str(address)
-        self.authority = address.authority.encode("ascii")
-        self._address = address
+        self.address = address
+        self.authority = (authority or address.authority).encode("ascii")
+        self.standing = standing or Standing(None, None)
+        self.owner: Owner | None = None
+        self.share = self.weight = share
+        self.load = 0
+        self.turn = 0.0
+        self.leaving = False
         self._settings = settings
         self._loop = loop
         self._deadlines = deadlines
@@ -53,7 +76,8 @@ class Endpoint:
         self._connecting = 0
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.name} open={self.open} idle={self.idle}>"
+        state = "leaving" if self.leaving else self.standing.state
+        return f"<Endpoint {self.name} {state} open={self.open} idle={self.idle}>"
 
     @property
     def open(self) -> int:
@@ -93,17 +117,42 @@ class Endpoint:
             raise Overloaded(f"{self.open} connections to the endpoint are open (connections)")
         self._connecting += 1
         try:
-            async with asyncio.timeout(timeout):
-                connection = await self._connect()
-        except TimeoutError as error:
-            raise ConnectTimeout(f"no connection within {timeout:g} s") from error
-        except OSError as error:
-            raise _unreachable(error) from error
+            connection = await self.dial(timeout)
         finally:
             self._connecting -= 1
         self._open.add(connection)
         self._deadlines.watch(connection)
         return connection
+
+    async def dial(self, timeout: float) -> UpstreamConnection:
+        """Make a connection that does not count and is not looked after, within `timeout` seconds.
+        Raises ConnectTimeout, UpstreamUnreachable.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._connect()
+        except TimeoutError as error:
+            raise ConnectTimeout(f"no connection within {timeout:g} s") from error
+        except OSError as error:
+            raise _unreachable(error) from error
+
+    def failed(self, why: str) -> None:
+        """A request has failed here."""
+        if self.standing.fail(monotonic()) and self.owner is not None:
+            self.owner.to_eject(self, why)
+
+    def adopt(self, like: Endpoint) -> None:
+        """Go on as `like`, the same endpoint in a newer configuration, would begin; connections
+        stay, and so does what is known by the same rules.
+        """
+        self._settings = like._settings
+        self.share = self.weight = like.share
+        self.standing = like.standing
+
+    def leave(self) -> None:
+        """Take no more requests: idle connections end now, busy ones with their requests."""
+        self.leaving = True
+        self.close_idle()
 
     def _close_oldest(self) -> None:
         """Make room: a connection that only waits must not keep a request from having its own."""
@@ -113,7 +162,7 @@ class Endpoint:
             oldest.abort()
 
     async def _connect(self) -> UpstreamConnection:
-        address, settings = self._address, self._settings
+        address, settings = self.address, self._settings
         if address.path is not None:
             _, connection = await self._loop.create_unix_connection(self._protocol, address.path)
             return connection
@@ -136,7 +185,7 @@ class Endpoint:
         """
         if not connection.end():
             return
-        if not self._settings.pool_idle:
+        if self.leaving or not self._settings.pool_idle:
             connection.abort()
             return
         now = monotonic()

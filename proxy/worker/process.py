@@ -90,6 +90,8 @@ class Worker:
         self._deadlines = Deadlines(loop)
         snapshot = take_snapshot(config, 1, loop, self._deadlines, metrics)
         await self._start_stores(snapshot.stores)
+        for pool in snapshot.pools.values():
+            await pool.prepare()
         self._gateway = Gateway(
             snapshot, Recorder(metrics, self._access), clock=time.time, seeds=Seeds().take
         )
@@ -106,6 +108,8 @@ class Worker:
         self._announce("admin", admin)
         self._server = await loop.create_server(self._clients, sock=main, ssl=context)
         self._announce("main", main)
+        for pool in snapshot.pools.values():
+            pool.start()
         self._ticker = loop.call_later(_TICK, self._tick)
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
         # make no cycles, so it need not look often.
@@ -164,7 +168,7 @@ class Worker:
         for client in self._clients.clients:
             client.abort()
         for pool in self._gateway.snapshot.pools.values():
-            pool.close_idle()
+            await pool.stop()
         for store in self._gateway.snapshot.stores.values():
             await store.stop()
         await self._admin.cleanup()

@@ -99,3 +99,26 @@ async def test_an_endpoint_that_does_not_answer_in_time_is_told() -> None:
         timeouts = "{connect: 50ms}"
         [reached] = await connect_all(config(f"https://127.0.0.1:{port}", timeouts=timeouts))
     assert reached.problem == "no connection within 0.05 s"
+
+
+def named(name: str) -> Config:
+    return loads(
+        f"upstreams: {{api: {{dns: '{name}', timeouts: {{connect: 5s}}}}}}\n"
+        "routes: [{path: /**, upstream: api, auth: public}]\n",
+        "x.yaml",
+        {},
+    ).config
+
+
+async def test_each_address_of_a_name_is_tried() -> None:
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as tcp:
+        there = f"http://127.0.0.1:{port_of(tcp)}"
+        reached = await connect_all(named(f"localhost:{port_of(tcp)}"))
+    assert Reached("api", there, "") in reached
+
+
+async def test_a_name_without_an_address_is_told() -> None:
+    # RFC 6761 section 6.4: no name below "invalid" exists.
+    [reached] = await connect_all(named("api.invalid:80"))
+    assert reached.endpoint == "http://api.invalid"
+    assert reached.problem.startswith("no address is known: ")
