@@ -18,7 +18,6 @@ NOT_BUILT: Final = frozenset({("upstreams", "*", "retry", "budget_percent")})
 """Keys that the format has and this version does not; what else is not built accepts only `off`."""
 
 _KINDS: Final = ("sessions", "*", "kind")
-_WORKERS: Final = ("workers",)
 
 _WORDS: Final = {
     "bool_type": "must be true or false",
@@ -103,7 +102,7 @@ def _matches(loc: Loc, patterns: Iterable[tuple[str, ...]]) -> bool:
 def _message(loc: Loc, error: ErrorDetails, document: Document) -> str:
     kind = error["type"]
     context: dict[str, Any] = error.get("ctx", {})
-    later = _not_built_value(loc, kind, document)
+    later = _not_built_value(loc)
     if later:
         return later
     if kind == "value_error":
@@ -127,12 +126,8 @@ def _own_words(loc: Loc, message: str, document: Document) -> str:
     return message
 
 
-def _not_built_value(loc: Loc, kind: str, document: Document) -> str:
+def _not_built_value(loc: Loc) -> str:
     """Return what to say about a value that the format has and this version does not."""
-    written = document.shown(loc).strip("'")
-    only = ""
     if _matches(loc, [_KINDS]):
-        only = "only the kind authjs"
-    elif _matches(loc, [_WORKERS]) and (written == "auto" or kind == "less_than_equal"):
-        only = "only one worker"
-    return f"this is not built yet in this version; there is {only}" if only else ""
+        return "this is not built yet in this version; there is only the kind authjs"
+    return ""

@@ -117,6 +117,11 @@ class Memory:
         self._remember(credential, session, now)
         return session
 
+    async def quiet(self) -> None:
+        """Wait until the look-ups that are in flight now have ended."""
+        if self._flights:
+            await asyncio.wait(tuple(self._flights.values()))
+
     def _remember(self, credential: Credential, session: Session, now: float) -> None:
         until = now + self._ttl
         if session.expires is not None:

@@ -232,3 +232,39 @@ async def test_an_answer_that_is_cut_is_a_failure_of_its_endpoint() -> None:
                     await client.send(request("GET", "/public/x"))
                     await client.read_answers()
             await gateway.until(lambda: gateway.endpoints[0]["state"] == "ejected")
+
+
+async def test_a_reload_keeps_connections_and_what_is_known_of_endpoints() -> None:
+    async with Three() as three:
+        three.stubs[0].script("/public/x", DOWN)
+        rules = {"failures": 2, "base": "10m", "server_errors": True}
+        async with LocalGateway(three.settings(eject=rules)) as gateway:
+            async with Asker(gateway.port) as client:
+                for _ in range(9):
+                    await client.ask()
+                assert [each["state"] for each in gateway.endpoints] == ["ejected", "up", "up"]
+                connections = [len(stub.connections) for stub in three.stubs]
+                changed = three.settings(eject=rules, balance="least_requests")
+                assert (await gateway.reload(changed)).problems == ()
+                assert [each["state"] for each in gateway.endpoints] == ["ejected", "up", "up"]
+                await client.ask_again(4)
+            assert [len(stub.connections) for stub in three.stubs] == connections
+            two = settings(three.stubs[1].url, three.stubs[2].url, upstream={"eject": rules})
+            assert (await gateway.reload(two)).problems == ()
+            assert [each["state"] for each in gateway.endpoints] == ["up", "up"]
+            await gateway.until(lambda: all(c.ended.is_set() for c in three.stubs[0].connections))
+
+
+async def test_a_reload_goes_on_with_checks_by_the_new_rules() -> None:
+    async with Three() as three, LocalGateway(three.settings(health=CHECKS)) as gateway:
+        other = CHECKS | {"path": "/other"}
+        assert (await gateway.reload(three.settings(health=other))).problems == ()
+        await gateway.until(
+            lambda: all(any(r.path == "/other" for r in s.requests) for s in three.stubs)
+        )
+        three.stubs[0].script("/other", DOWN)
+        await gateway.until(lambda: gateway.endpoints[0]["state"] == "down")
+        for stub in three.stubs:
+            stub.forget()
+        await gateway.until(lambda: len(three.stubs[1].requests) > 3)
+        assert {each.path for each in three.stubs[1].requests} == {"/other"}

@@ -198,6 +198,7 @@ async def test_a_fault_of_ours_does_not_end_the_look_ups(
                 raise ZeroDivisionError
             return ("10.0.0.1",)
 
+    caplog.set_level("WARNING", "gatelodge.upstream")
     dns = Faulty()
     async with started(pool_of(NAME, dns)):
         await until(lambda: dns.asked > 4)

@@ -31,7 +31,7 @@ async def test_the_status_counts_connections_and_requests() -> None:
                     "endpoint": upstream.url,
                     "state": "up",
                     "reason": None,
-                    "weight": 1.0,
+                    "weight": "1",
                     "requests": 0,
                     "open": 1,
                     "idle": 1,
