@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema, model_va
 
 from proxy.config.fields import (
     Count,
+    CountOrOff,
     DnsText,
     Duration,
     DurationOrOff,
@@ -117,11 +118,18 @@ class Timeouts(Section):
     """Between two pieces of a response, or of a WebSocket. `off` waits for ever."""
 
 
-class Retry(Section):
-    """When a request is tried again."""
+class RouteRetry(Section):
+    """How often a request is tried."""
 
     attempts: Annotated[StrictInt, Field(ge=1, le=10)] = 2
-    """Tries in all: after a failed connect, or a kept connection that turned out to be closed."""
+    """Tries in all, where a request can be sent once more."""
+
+
+class Retry(RouteRetry):
+    """When a request is tried again."""
+
+    budget_percent: Annotated[StrictInt, Field(ge=0, le=100)] = 20
+    """Further tries, in percent of the requests of the last 10 seconds, with 10 to spare."""
 
 
 class UpstreamTls(Section):
@@ -163,7 +171,11 @@ class UpstreamConfig(Section):
     pool_idle: DurationOrZero = 1.5
     """How long an idle connection may be used again. `0s`: each request has its own connection."""
     connections: Count = 512
-    """Connections to one endpoint at the same time; more is 503."""
+    """Connections to one endpoint at the same time, those of streams and WebSockets left out."""
+    pending: Annotated[StrictInt, Field(ge=0, le=100_000)] = 128
+    """Requests that may wait for one of these, for up to `timeouts.connect`; more is 503."""
+    requests: CountOrOff = None
+    """Requests under way at the same time, streams and WebSockets left out; more is 503."""
     tls: UpstreamTls | None = None
     """TLS towards https endpoints."""
     host: Literal["client", "upstream"] = "client"

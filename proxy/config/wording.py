@@ -14,9 +14,6 @@ from proxy.config.document import Document
 from proxy.config.problems import Loc, Problem, did_you_mean
 from proxy.config.shape import dotted, keys_of, places_of, section_at
 
-NOT_BUILT: Final = frozenset({("upstreams", "*", "retry", "budget_percent")})
-"""Keys that the format has and this version does not; what else is not built accepts only `off`."""
-
 _KINDS: Final = ("sessions", "*", "kind")
 
 _WORDS: Final = {
@@ -70,8 +67,6 @@ def _unknown(loc: Loc, document: Document) -> tuple[Problem, Loc]:
     """Return the problem, and the place of the key that was probably meant."""
     written = document.shown_key(loc)
     above = loc[:-1]
-    if _matches(loc, NOT_BUILT):
-        return document.problem(loc, f"{written} is not built yet in this version", key=True), ()
     section = section_at(above)
     known = list(keys_of(section)) if section is not None else []
     word, elsewhere = written.strip("'"), _elsewhere(loc)

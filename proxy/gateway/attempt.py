@@ -36,7 +36,7 @@ class Attempt:
     of the endpoint.
     """
 
-    __slots__ = ("_counted", "_timeouts", "_upload", "connection", "endpoint", "erred")
+    __slots__ = ("_apart", "_counted", "_timeouts", "_upload", "connection", "endpoint", "erred")
 
     def __init__(
         self, endpoint: Endpoint, connection: UpstreamConnection, timeouts: Timeouts
@@ -45,7 +45,7 @@ class Attempt:
         endpoint.load += 1
         self._counted = True
         self.connection = connection
-        self.erred = False
+        self.erred = self._apart = False
         self._timeouts = timeouts
         self._upload: asyncio.Task[None] | None = None
 
@@ -165,10 +165,17 @@ class Attempt:
         self._uncount()
         self.connection.abort()
 
+    def set_apart(self) -> None:
+        """The answer is a stream, or a tunnel: it may last for hours."""
+        self._apart = True
+        self.endpoint.set_apart(self.connection)
+
     def _uncount(self) -> None:
         if self._counted:
             self._counted = False
             self.endpoint.load -= 1
+            if self._apart:
+                self.endpoint.rejoin(self.connection)
 
     def judge(self, status: int) -> None:
         """Note the status of the answer, if by configuration it counts as a failure."""

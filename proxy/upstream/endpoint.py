@@ -30,6 +30,7 @@ class ConnectSettings:
     max_connections: int
     tls: ssl.SSLContext | None
     server_name: str | None
+    max_pending: int = 0
 
 
 class Owner(Protocol):
@@ -74,6 +75,8 @@ class Endpoint:
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
+        self._apart: set[UpstreamConnection] = set()
+        self._waiting: dict[asyncio.Future[UpstreamConnection | None], None] = {}
 
     def __repr__(self) -> str:
         state = "leaving" if self.leaving else self.standing.state
@@ -101,28 +104,105 @@ class Endpoint:
             if monotonic() - connection.idle_since > max_age:
                 return None
             self._idle.pop()
-            if connection.transport is not None and not connection.transport.is_closing():
+            if _is_open(connection):
                 connection.reused = True
                 connection.read_deadline = NEVER  # it was that of an idle connection
                 return connection
         return None
 
+    @property
+    def streams(self) -> int:
+        """How many of the connections are set apart."""
+        return len(self._apart)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no connection can be made, and none is idle."""
+        return not self._idle and self._has_no_room()
+
+    def _has_no_room(self) -> bool:
+        return self.open - len(self._apart) >= self._settings.max_connections
+
     async def connect(self, timeout: float) -> UpstreamConnection:
-        """Make a new connection within `timeout` seconds. Raises ConnectTimeout,
-        UpstreamUnreachable, Overloaded.
+        """Make a new connection within `timeout` seconds, or wait for one as long as there is no
+        room for more. Raises ConnectTimeout, UpstreamUnreachable, Overloaded.
         """
-        if self.open >= self._settings.max_connections:
+        if self._has_no_room():
             self._close_oldest()
-        if self.open >= self._settings.max_connections:
-            raise Overloaded(f"{self.open} connections to the endpoint are open (connections)")
-        self._connecting += 1
+        if self._has_no_room():
+            begun = monotonic()
+            given = await self._queue(timeout)
+            timeout -= monotonic() - begun
+            if given is not None:
+                # It may have ended in the turn in which it was given.
+                return given if _is_open(given) else await self.connect(timeout)
+        else:
+            self._connecting += 1
         try:
-            connection = await self.dial(timeout)
+            connection = await self.dial(max(timeout, 0.0))
+            self._open.add(connection)
         finally:
             self._connecting -= 1
-        self._open.add(connection)
+            if self._waiting:
+                self._make_room()
         self._deadlines.watch(connection)
         return connection
+
+    async def _queue(self, patience: float) -> UpstreamConnection | None:
+        """Wait for a connection that somebody gives back, or for room to make one: None, and it
+        counts as being made. Raises Overloaded.
+        """
+        if len(self._waiting) >= self._settings.max_pending:
+            raise Overloaded(
+                f"{self.open} connections to the endpoint are open and {self.waiting} requests "
+                "wait for one (connections, pending)"
+            )
+        turn: asyncio.Future[UpstreamConnection | None] = self._loop.create_future()
+        self._waiting[turn] = None
+        try:
+            async with asyncio.timeout(patience):
+                return await turn
+        except TimeoutError as error:
+            self._pass_on(turn)
+            raise Overloaded("no connection to the endpoint became free in time") from error
+        except BaseException:
+            self._pass_on(turn)
+            raise
+        finally:
+            self._waiting.pop(turn, None)
+
+    def _pass_on(self, turn: asyncio.Future[UpstreamConnection | None]) -> None:
+        """Whoever waited has left: give back what came in the same turn of the loop."""
+        if not turn.done() or turn.cancelled():
+            return
+        given = turn.result()
+        if given is not None:
+            self._keep(given)
+        else:
+            self._connecting -= 1
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let those who wait make connections, as many as there is room for."""
+        while self._waiting and not self._has_no_room():
+            turn = self._next_turn()
+            if turn is not None:
+                self._connecting += 1
+                turn.set_result(None)
+
+    def _next_turn(self) -> asyncio.Future[UpstreamConnection | None] | None:
+        """Return whoever has waited for longest, None if nobody does any more."""
+        while self._waiting:
+            turn = next(iter(self._waiting))
+            del self._waiting[turn]
+            if not turn.done():
+                return turn
+        return None
 
     async def dial(self, timeout: float) -> UpstreamConnection:
         """Make a connection that does not count and is not looked after, within `timeout` seconds.
@@ -136,6 +216,17 @@ class Endpoint:
         except OSError as error:
             raise _unreachable(error) from error
 
+    def set_apart(self, connection: UpstreamConnection) -> None:
+        """The connection carries a stream, which may last for hours: it does not count among
+        those that requests share.
+        """
+        self._apart.add(connection)
+        self._make_room()
+
+    def rejoin(self, connection: UpstreamConnection) -> None:
+        """The stream has ended."""
+        self._apart.discard(connection)
+
     def failed(self, why: str) -> None:
         """A request has failed here."""
         if self.standing.fail(monotonic()) and self.owner is not None:
@@ -148,6 +239,7 @@ class Endpoint:
         self._settings = like._settings
         self.share = self.weight = like.share
         self.standing = like.standing
+        self._make_room()
 
     def leave(self) -> None:
         """Take no more requests: idle connections end now, busy ones with their requests."""
@@ -188,6 +280,15 @@ class Endpoint:
         if self.leaving or not self._settings.pool_idle:
             connection.abort()
             return
+        self._keep(connection)
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        """Give the connection to whoever waits for one, or keep it."""
+        turn = self._next_turn() if self._waiting else None
+        if turn is not None:
+            connection.reused = True
+            turn.set_result(connection)
+            return
         now = monotonic()
         connection.idle_since = now
         connection.read_deadline = now + self._settings.pool_idle
@@ -195,15 +296,22 @@ class Endpoint:
 
     def _lost(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
+        self._apart.discard(connection)
         self._deadlines.forget(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if self._waiting:
+            self._make_room()
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request."""
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
+
+
+def _is_open(connection: UpstreamConnection) -> bool:
+    return connection.transport is not None and not connection.transport.is_closing()
 
 
 def _unreachable(error: OSError) -> ProxyError:

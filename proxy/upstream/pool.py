@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.config.model import Endpoint as Address
 from proxy.core.health import Standing, may_eject
+from proxy.core.retry import RetryBudget
 from proxy.upstream.checker import check
 from proxy.upstream.endpoint import ConnectSettings, Endpoint
 from proxy.upstream.resolve import look_up
@@ -32,6 +33,7 @@ _log = logging.getLogger("gatelodge.upstream")
 
 _TICK: Final = 0.25
 """Seconds between two looks at ejections that end and at weights that rise."""
+_TICKS_A_SECOND: Final = 4
 _JITTER: Final = 0.1
 """The part of an interval by which chance changes it, so that gateways that were started together
 do not ask together.
@@ -60,7 +62,8 @@ class Pool(Turns):
         chance: Callable[[], float] = random.random,
         look_up: LookUp = look_up,
     ) -> None:
-        super().__init__(config.balance, chance)
+        super().__init__(config.balance, chance, config.requests)
+        self.budget = RetryBudget(config.retry.budget_percent)
         self.name = name
         self.pool_idle = config.pool_idle
         self.tells_own_host = config.host == "upstream"
@@ -74,11 +77,13 @@ class Pool(Turns):
             max_connections=config.connections,
             tls=tls_context(config),
             server_name=server_name(config),
+            max_pending=config.pending,
         )
         self.endpoints = [self._made(each.url, each.weight) for each in config.endpoints]
         self._leaving: list[Endpoint] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
         self._dns_problem = ""
         self._refresh()
 
@@ -143,6 +148,8 @@ class Pool(Turns):
         Those of the same address are the same, with their connections if TLS towards them is the
         same too, and with what is known of them if it was found out by the same rules.
         """
+        self.requests, self.budget = previous.requests, previous.budget
+        self.budget.percent = self._config.retry.budget_percent
         before = {each.name: each for each in previous.endpoints}
         config, old = self._config, previous._config
         same_name = (
@@ -169,8 +176,7 @@ class Pool(Turns):
             self._watch(endpoint)
         if config.dns is not None:
             self._tasks["dns"] = self._loop.create_task(self._follow(config.dns))
-        if config.eject is not None or config.slow_start is not None:
-            self._timer = self._loop.call_later(_TICK, self._tick)
+        self._timer = self._loop.call_later(_TICK, self._tick)
 
     async def stop(self) -> None:
         """Look after nothing any more; endpoints that no other pool has taken over leave."""
@@ -290,6 +296,9 @@ class Pool(Turns):
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(_TICK, self._tick)
+        self._ticks += 1
+        if self._ticks % _TICKS_A_SECOND == 0:
+            self.budget.roll(self.requests)
         now = monotonic()
         changed = False
         for endpoint in self.endpoints:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.balance import balancer, key_of
-from proxy.errors import NoEndpoint
+from proxy.errors import NoEndpoint, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,11 +21,14 @@ class Turns:
     attempts not; `problem` says why there is no endpoint.
     """
 
-    def __init__(self, balance: str, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, balance: str, chance: Callable[[], float], max_requests: int | None = None
+    ) -> None:
         self.usable: Sequence[Endpoint] = ()
         self.requests = 0
         self._balance = balance
         self._chance = chance
+        self._max_requests = max_requests
         self._only: Endpoint | None = None
         self._held: Endpoint | None = None
         self._balancer: Balancer[Endpoint] | None = None
@@ -50,23 +53,43 @@ class Turns:
     def pick(self, x: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         """Return the endpoint for a request; after a failed try another one, if there is one.
 
-        Raises NoEndpoint.
+        One that has no connection to spare is passed over for one that has. Raises NoEndpoint, and
+        Overloaded when the upstream has as many requests as it may have.
         """
-        if not tried:
-            self.requests += 1
-            endpoint, self._held = self._held or self._next(x), None
-            return endpoint
-        others = [each for each in self.usable if each not in tried] or self.usable
-        if not others:
+        if tried:
+            return self._other(x, self.untried(tried) or self.usable)
+        if self._is_busy():
+            raise Overloaded(f"{self.under_way} requests are under way (requests)")
+        self.requests += 1
+        endpoint, self._held = self._held or self._next(x), None
+        return self._other(x, self.usable) if endpoint.is_full else endpoint
+
+    def untried(self, tried: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """Return the usable endpoints that were not tried."""
+        return [each for each in self.usable if each not in tried]
+
+    def _other(self, x: Exchange, among: Sequence[Endpoint]) -> Endpoint:
+        if not among:
             raise NoEndpoint(self.problem)
-        return balancer(self._balance, others, self._chance).pick(key_of(self._balance, x))
+        able = [each for each in among if not each.is_full] or among
+        return balancer(self._balance, able, self._chance).pick(key_of(self._balance, x))
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are under way, those that have become streams left out."""
+        return sum(each.load - each.streams for each in self.usable)
+
+    def _is_busy(self) -> bool:
+        return self._max_requests is not None and self.under_way >= self._max_requests
 
     def take_idle(self, x: Exchange, max_age: float) -> tuple[Endpoint, UpstreamConnection] | None:
         """Return the endpoint for a request with an idle connection of at most `max_age` seconds.
 
-        None when it has no such connection, and when there is no endpoint. Then the pick stands
-        for the next request: to pick again would be to favour endpoints with idle connections.
+        None when it has no such connection, and when the corridor is to say no. A pick stands for
+        the next request then: to pick again would be to favour endpoints with idle connections.
         """
+        if self._max_requests is not None and self._is_busy():
+            return None
         endpoint = self._only or self._held
         if endpoint is None:
             if self._balancer is None:

@@ -184,6 +184,8 @@ def _endpoint(endpoint: Endpoint) -> dict[str, object]:
         "reason": standing.reason or None,
         "weight": f"{endpoint.weight:.3g}",  # text, as workers' numbers are added up
         "requests": endpoint.load,
+        "streams": endpoint.streams,
+        "waiting": endpoint.waiting,
         "open": endpoint.open,
         "idle": endpoint.idle,
     }

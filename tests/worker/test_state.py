@@ -33,6 +33,8 @@ async def test_the_status_counts_connections_and_requests() -> None:
                     "reason": None,
                     "weight": "1",
                     "requests": 0,
+                    "streams": 0,
+                    "waiting": 0,
                     "open": 1,
                     "idle": 1,
                 }
