@@ -30,6 +30,8 @@ _POINTS: Final = 160
 """Points on the ring for each unit of weight, as ketama has; the shares of equal endpoints then
 differ by a tenth or so.
 """
+_UNITS_MAX: Final = 10
+"""Units that the heaviest endpoint counts for on the ring: a place costs a microsecond."""
 
 
 class Candidate(Protocol):
@@ -136,10 +138,12 @@ class Ring:
     """
 
     def __init__(self, shares: tuple[tuple[str, float], ...]) -> None:
+        heaviest = max(share for _, share in shares)
+        points_a_unit = _POINTS * min(1.0, _UNITS_MAX / heaviest)
         points = sorted(
             (_place(f"{name}#{number}"), at)
             for at, (name, share) in enumerate(shares)
-            for number in range(round(share * _POINTS))
+            for number in range(ceil(share * points_a_unit))
         )
         self._places = [place for place, _ in points]
         self._owners = [at for _, at in points]

@@ -251,7 +251,7 @@ class Pool(Turns):
             self._log_change(endpoint, "endpoint is gone", "dns does not name it any more")
             self._unwatch(endpoint)
             endpoint.leave()
-        self._leaving += gone
+        self._leaving = [each for each in self._leaving if each.open] + gone
         self._refresh()
 
     # How they do.

@@ -155,10 +155,15 @@ def test_without_an_endpoint_only_its_keys_move(size: int, gone: int) -> None:
             assert after.pick(key) is owner
 
 
-def test_shares_follow_the_weights() -> None:
-    hashed = Hashed(ends(1, 3))
+@pytest.mark.parametrize(("weights", "part"), [((1, 3), 0.75), ((30, 90), 0.75), ((1, 100), 0.99)])
+def test_shares_follow_the_weights(weights: tuple[int, int], part: float) -> None:
+    hashed = Hashed(ends(*weights))
     picked = Counter(hashed.pick(key).name for key in KEYS)
-    assert picked["http://e1"] / len(KEYS) == pytest.approx(0.75, abs=0.05)
+    assert picked["http://e1"] / len(KEYS) == pytest.approx(part, abs=0.05)
+
+
+def test_heavy_weights_do_not_make_a_heavy_ring() -> None:
+    assert repr(Ring((("a", 100), ("b", 100)))) == "<Ring points=3200>"
 
 
 ACTIONS = st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=200)
