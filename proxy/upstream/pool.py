@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from proxy.config.model import Endpoint as Address
 from proxy.core.health import Standing, may_eject
 from proxy.core.retry import RetryBudget
+from proxy.upstream import resolve
 from proxy.upstream.checker import check
 from proxy.upstream.endpoint import ConnectSettings, Endpoint
-from proxy.upstream.resolve import look_up
 from proxy.upstream.trust import server_name, tls_context, trust
 from proxy.upstream.turns import Turns
 
@@ -60,7 +60,7 @@ class Pool(Turns):
         deadlines: Deadlines,
         *,
         chance: Callable[[], float] = random.random,
-        look_up: LookUp = look_up,
+        look_up: LookUp | None = None,
     ) -> None:
         super().__init__(config.balance, chance, config.requests)
         self.budget = RetryBudget(config.retry.budget_percent)
@@ -70,7 +70,7 @@ class Pool(Turns):
         self._config = config
         self._loop = loop
         self._deadlines = deadlines
-        self._look_up = look_up
+        self._look_up = look_up or resolve.look_up
         self._trust = trust(config)
         self._settings = ConnectSettings(
             pool_idle=config.pool_idle,

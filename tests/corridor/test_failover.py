@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from proxy.upstream import resolve
 from tests.support.backend import Backend
 from tests.support.client import RawClient
 from tests.support.worker import LocalGateway, request, settings
@@ -172,3 +173,55 @@ async def test_no_post_is_executed_twice(
     # What failed had left for the endpoint that went away; there was nobody else to ask.
     assert set(load.statuses) <= {200, 502, 504}
     assert load.count - load.statuses[200] <= 3 * CLIENTS
+
+
+class Dns:
+    """Answers look-ups by what it holds: addresses, or an error."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.answer: Sequence[str] | OSError = addresses
+        self.asked = 0
+
+    async def __call__(
+        self, _loop: asyncio.AbstractEventLoop, _host: str, _port: int
+    ) -> Sequence[str]:
+        self.asked += 1
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_request_fails_while_dns_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Pods are replaced one after the other, and once DNS is away meanwhile."""
+    dns = Dns("127.0.0.1")
+    monkeypatch.setattr(resolve, "look_up", dns)
+    async with AsyncExitStack() as stack:
+        old = await stack.enter_async_context(Backend(tmp_path, "pod1"))
+        pods = [
+            Backend(tmp_path, f"pod{at}", host=f"127.0.0.{at}", port=old.port) for at in range(2, 6)
+        ]
+        config = settings(upstream={"dns": {"name": f"api.test:{old.port}", "interval": "20ms"}})
+        del config["upstreams"]["api"]["endpoints"]
+        for pod in pods:
+            await stack.enter_async_context(pod)
+        async with LocalGateway(config) as gateway, Load(gateway.port, method) as load:
+            await load.more(200)
+            for at, pod in enumerate(pods, 2):
+                dns.answer = OSError(-3, "Temporary failure in name resolution")
+                await load.more(100)
+                dns.answer = (f"127.0.0.{at}",)
+                await is_alone(gateway, pod)
+                await old.kill()
+                old = pod
+                await load.more(100)
+    assert set(load.statuses) == {200}
+
+
+async def is_alone(gateway: LocalGateway, pod: Backend) -> None:
+    """Wait until all requests go to `pod`, and what the one before it had is finished."""
+    pool = gateway.worker._gateway.snapshot.pools["api"]
+    await gateway.until(lambda: [each.name for each in pool.endpoints] == [pod.url])
+    await gateway.until(lambda: pool.open == pool.endpoints[0].open)

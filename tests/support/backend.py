@@ -4,9 +4,9 @@
         ... backend.url ...
         backend.signal(signal.SIGSTOP)
 
-As a program (`python backend.py PORT FILE`) it answers every request with 200 and writes the value
-of its `X-Number` to FILE before it answers. USR1 makes it hang: it takes requests, notes them and
-says nothing; USR2 makes it slow. Only the standard library is used, so that it starts at once.
+As a program (`python backend.py HOST PORT FILE`) it answers every request with 200 and writes the
+value of its `X-Number` to FILE before it answers. USR1 makes it hang: it takes requests, notes them
+and says nothing; USR2 makes it slow. Only the standard library is used, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ _LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
 class Backend:
     """One backend. Its port stays the same when it is started again."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self._file = folder / f"{name}.log"
         self._file.touch()
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        self._host = host
+        self.port = port
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -52,7 +53,7 @@ class Backend:
     @property
     def url(self) -> str:
         """Its address, as the configuration of an endpoint."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._host}:{self.port}"
 
     @property
     def numbers(self) -> list[int]:
@@ -64,7 +65,7 @@ class Backend:
         self.port = await asyncio.to_thread(self._spawn)
 
     def _spawn(self) -> int:
-        command = [sys.executable, "-S", __file__, str(self.port), str(self._file)]
+        command = [sys.executable, "-S", __file__, self._host, str(self.port), str(self._file)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         return int(self._process.stdout.readline())
@@ -91,11 +92,11 @@ class _Program:
         self._hangs = False
         self._slow = False
 
-    async def run(self, port: int) -> None:
+    async def run(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, lambda: setattr(self, "_hangs", True))
         loop.add_signal_handler(signal.SIGUSR2, lambda: setattr(self, "_slow", True))
-        listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        listener = socket.create_server((host, port), backlog=512)
         server = await asyncio.start_server(self._serve, sock=listener)
         print(listener.getsockname()[1], flush=True)
         await server.serve_forever()
@@ -120,5 +121,5 @@ class _Program:
 
 
 if __name__ == "__main__":
-    descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND)
-    asyncio.run(_Program(descriptor).run(int(sys.argv[1])))
+    descriptor = os.open(sys.argv[3], os.O_WRONLY | os.O_APPEND)
+    asyncio.run(_Program(descriptor).run(sys.argv[1], int(sys.argv[2])))
