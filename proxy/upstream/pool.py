@@ -242,8 +242,8 @@ class Pool(Turns):
         self.endpoints = [known.get(each) or self._made(each, 1) for each in addresses]
         for endpoint in self.endpoints:
             if endpoint.address not in known:
-                self._log_change(endpoint, "endpoint is new", "")
                 if not is_first:
+                    self._log_change(endpoint, "endpoint is new", "")
                     endpoint.standing.risen = monotonic()
                 if "dns" in self._tasks:
                     self._watch(endpoint)
@@ -300,16 +300,14 @@ class Pool(Turns):
         if self._ticks % _TICKS_A_SECOND == 0:
             self.budget.roll(self.requests)
         now = monotonic()
-        changed = False
-        for endpoint in self.endpoints:
-            standing = endpoint.standing
-            if standing.restore(now):
-                self._log_change(endpoint, "endpoint is restored", "")
-                changed = True
-            slow = standing.pace(self._config.slow_start, now)
-            changed = changed or endpoint.weight != endpoint.share * slow
-        if changed:
+        restored = [each for each in self.endpoints if each.standing.restore(now)]
+        for endpoint in restored:
+            self._log_change(endpoint, "endpoint is restored", "")
+        if restored or any(each.weight != self._weight(each, now) for each in self.usable):
             self._refresh()
+
+    def _weight(self, endpoint: Endpoint, now: float) -> float:
+        return endpoint.share * endpoint.standing.pace(self._config.slow_start, now)
 
     def _refresh(self) -> None:
         """Work out anew who may be used, and by which weight."""
@@ -319,7 +317,7 @@ class Pool(Turns):
             usable = self.endpoints
         now = monotonic()
         for each in usable:
-            each.weight = each.share * each.standing.pace(self._config.slow_start, now)
+            each.weight = self._weight(each, now)
         self.use(usable)
         if was_usable and not usable:
             extra = {"upstream": self.name, "reason": self.problem}
