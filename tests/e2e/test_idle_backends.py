@@ -1,9 +1,10 @@
 """Real servers that close idle connections: gunicorn after 2 s, uvicorn and Node after 5 s.
 
 Whoever sends on a kept connection in the very moment in which the server closes it gets nothing,
-and a POST cannot be sent again. So clients pause at random, around those times, and none of their
-requests may fail. IDLE_REQUESTS says how many there are for each server; the more there are, the
-more moments are met.
+and a POST cannot be sent again. So clients pause at random, every second time for about as long as
+the server keeps a connection, and none of their requests may fail. Each client has an upstream of
+its own, and so a connection that nobody else uses meanwhile. IDLE_REQUESTS says how many requests
+there are for each server; the more there are, the more moments are met.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ CLIENTS = min(200, REQUESTS // 6)
 CONFIG = """
 listen: 127.0.0.1:0
 admin: 127.0.0.1:0
-upstreams: {{api: {{endpoints: ["{url}"]}}}}
-routes: [{{path: /**, upstream: api, auth: public}}]
+upstreams: {{{upstreams}}}
+routes: [{routes}]
 log: {{format: json, level: info}}
 drain: {{delay: 0s, timeout: 5s}}
 """
@@ -48,6 +49,15 @@ SERVERS = {
     "uvicorn": ([sys.executable, "-m", "uvicorn", "--port", "0", "asgi_app:app"], 5.0),
     "node": (["node", "node_app.mjs"], 5.0),
 }
+
+
+def config(url: str) -> str:
+    """Return a configuration with an upstream for each client, all of them the same server."""
+    upstreams = ", ".join(f'u{at}: {{endpoints: ["{url}"]}}' for at in range(CLIENTS))
+    routes = ", ".join(
+        f"{{path: /{at}/**, upstream: u{at}, auth: public}}" for at in range(CLIENTS)
+    )
+    return CONFIG.format(upstreams=upstreams, routes=routes)
 
 
 @contextmanager
@@ -92,20 +102,19 @@ class Clients:
         chance = random.Random(seed)
         while self._left > 0:
             self._left -= 1
-            await self._ask(chance, self._left)
+            await self._ask(f"/{seed}/x", chance, self._left)
             await asyncio.sleep(self._pause(chance))
 
     def _pause(self, chance: random.Random) -> float:
-        """Mostly short, so that there are many; and one in four about when the server closes."""
-        if chance.random() < 0.75:
+        if chance.random() < 0.5:
             return chance.uniform(0, 1.9)
-        return self._keep_alive * chance.uniform(0.9, 1.1)
+        return self._keep_alive + chance.uniform(-0.01, 0.01)
 
-    async def _ask(self, chance: random.Random, number: int) -> None:
+    async def _ask(self, path: str, chance: random.Random, number: int) -> None:
         method = chance.choice(["GET", "POST"])
         body = b"%d" % number if method == "POST" else None
         async with RawClient(self._port) as client:
-            await client.send(request(method, "/x", body=body))
+            await client.send(request(method, path, body=body))
             [answer] = await client.read_answers()
         self.statuses[answer.status] += 1
 
@@ -116,7 +125,7 @@ async def test_no_request_meets_a_connection_that_is_being_closed(
 ) -> None:
     command, keep_alive = SERVERS[server]
     with serving(command, tmp_path) as (url, notes):
-        async with GatewayProcess(CONFIG.format(url=url), tmp_path) as gateway:
+        async with GatewayProcess(config(url), tmp_path) as gateway:
             clients = Clients(gateway.port, keep_alive)
             await asyncio.gather(*(clients.run(seed) for seed in range(CLIENTS)))
             lines = [line for line in gateway.log_lines() if line.get("event") == "request"]
