@@ -36,7 +36,7 @@ class Attempt:
     of the endpoint.
     """
 
-    __slots__ = ("_apart", "_counted", "_timeouts", "_upload", "connection", "endpoint", "erred")
+    __slots__ = ("_counted", "_timeouts", "_upload", "connection", "endpoint", "erred")
 
     def __init__(
         self, endpoint: Endpoint, connection: UpstreamConnection, timeouts: Timeouts
@@ -45,7 +45,7 @@ class Attempt:
         endpoint.load += 1
         self._counted = True
         self.connection = connection
-        self.erred = self._apart = False
+        self.erred = False
         self._timeouts = timeouts
         self._upload: asyncio.Task[None] | None = None
 
@@ -152,7 +152,10 @@ class Attempt:
             self.abort()
             return
         endpoint = self.endpoint
-        self._uncount()
+        self._counted = False
+        endpoint.load -= 1
+        if endpoint.apart:
+            endpoint.rejoin(self.connection)
         endpoint.give_back(self.connection)
         if endpoint.standing.failing and not self.erred:
             endpoint.standing.succeed()
@@ -167,15 +170,13 @@ class Attempt:
 
     def set_apart(self) -> None:
         """The answer is a stream, or a tunnel: it may last for hours."""
-        self._apart = True
         self.endpoint.set_apart(self.connection)
 
     def _uncount(self) -> None:
         if self._counted:
             self._counted = False
             self.endpoint.load -= 1
-            if self._apart:
-                self.endpoint.rejoin(self.connection)
+            self.endpoint.rejoin(self.connection)
 
     def judge(self, status: int) -> None:
         """Note the status of the answer, if by configuration it counts as a failure."""

@@ -44,8 +44,8 @@ class Endpoint:
     """One endpoint and its connections: a `proxy.core.balance.Candidate`.
 
     `address` is where it is, `authority` what goes into `Host` for it. `load` counts the requests
-    under way, the making of their connections included. One that is `leaving` finishes what it has
-    and keeps no connection.
+    under way, the making of their connections included; the connections in `apart` carry streams.
+    One that is `leaving` finishes what it has and keeps no connection.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Endpoint:
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
-        self._apart: set[UpstreamConnection] = set()
+        self.apart: set[UpstreamConnection] = set()
         self._waiting: dict[asyncio.Future[UpstreamConnection | None], None] = {}
 
     def __repr__(self) -> str:
@@ -104,7 +104,8 @@ class Endpoint:
             if monotonic() - connection.idle_since > max_age:
                 return None
             self._idle.pop()
-            if _is_open(connection):
+            # Here and in give_back calls are written out: most requests come by.
+            if connection.transport is not None and not connection.transport.is_closing():
                 connection.reused = True
                 connection.read_deadline = NEVER  # it was that of an idle connection
                 return connection
@@ -113,7 +114,7 @@ class Endpoint:
     @property
     def streams(self) -> int:
         """How many of the connections are set apart."""
-        return len(self._apart)
+        return len(self.apart)
 
     @property
     def waiting(self) -> int:
@@ -126,7 +127,7 @@ class Endpoint:
         return not self._idle and self._has_no_room()
 
     def _has_no_room(self) -> bool:
-        return self.open - len(self._apart) >= self._settings.max_connections
+        return self.open - len(self.apart) >= self._settings.max_connections
 
     async def connect(self, timeout: float) -> UpstreamConnection:
         """Make a new connection within `timeout` seconds, or wait for one as long as there is no
@@ -220,12 +221,12 @@ class Endpoint:
         """The connection carries a stream, which may last for hours: it does not count among
         those that requests share.
         """
-        self._apart.add(connection)
+        self.apart.add(connection)
         self._make_room()
 
     def rejoin(self, connection: UpstreamConnection) -> None:
         """The stream has ended."""
-        self._apart.discard(connection)
+        self.apart.discard(connection)
 
     def failed(self, why: str) -> None:
         """A request has failed here."""
@@ -277,26 +278,30 @@ class Endpoint:
         """
         if not connection.end():
             return
-        if self.leaving or not self._settings.pool_idle:
+        pool_idle = self._settings.pool_idle
+        if self.leaving or not pool_idle:
             connection.abort()
-            return
-        self._keep(connection)
+        elif self._waiting:
+            self._keep(connection)
+        else:
+            connection.idle_since = now = monotonic()
+            connection.read_deadline = now + pool_idle
+            self._idle.append(connection)
 
     def _keep(self, connection: UpstreamConnection) -> None:
         """Give the connection to whoever waits for one, or keep it."""
-        turn = self._next_turn() if self._waiting else None
+        turn = self._next_turn()
         if turn is not None:
             connection.reused = True
             turn.set_result(connection)
             return
-        now = monotonic()
-        connection.idle_since = now
+        connection.idle_since = now = monotonic()
         connection.read_deadline = now + self._settings.pool_idle
         self._idle.append(connection)
 
     def _lost(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
-        self._apart.discard(connection)
+        self.apart.discard(connection)
         self._deadlines.forget(connection)
         if connection in self._idle:
             self._idle.remove(connection)

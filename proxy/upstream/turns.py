@@ -44,7 +44,8 @@ class Turns:
     def use(self, endpoints: Sequence[Endpoint]) -> None:
         """Pick among these from now on, by the weights that they have now."""
         self.usable = tuple(endpoints)
-        self._only = endpoints[0] if len(endpoints) == 1 else None
+        alone = len(endpoints) == 1 and self._max_requests is None
+        self._only = endpoints[0] if alone else None
         self._held = None
         self._balancer = None
         if endpoints:
@@ -88,17 +89,19 @@ class Turns:
         None when it has no such connection, and when the corridor is to say no. A pick stands for
         the next request then: to pick again would be to favour endpoints with idle connections.
         """
-        if self._max_requests is not None and self._is_busy():
-            return None
-        endpoint = self._only or self._held
-        if endpoint is None:
-            if self._balancer is None:
+        endpoint = self._only
+        if endpoint is not None:
+            connection = endpoint.take_idle(max_age)
+            if connection is None:
                 return None
-            endpoint = self._next(x)
+            self.requests += 1
+            return endpoint, connection
+        if self._balancer is None or self._is_busy():
+            return None
+        endpoint = self._held or self._next(x)
         connection = endpoint.take_idle(max_age)
         if connection is None:
-            if self._balancer is not None and not self._balancer.keyed:
-                self._held = endpoint
+            self._held = None if self._balancer.keyed else endpoint
             return None
         self._held = None
         self.requests += 1
