@@ -30,12 +30,14 @@
         ├── UpstreamUnreachable 502  upstream_unreachable
         │   └── ConnectionStale      (the same to the client: a pooled connection had ended)
         ├── UpstreamProtocol 502     upstream_protocol
+        │   └── ConnectionCut        (the same to the client: it ended before a byte of the answer)
         ├── SessionStoreDown 503     session_store_down
         ├── LimitStoreDown 503       limit_store_down
         ├── NoEndpoint 503           no_endpoint
         ├── Overloaded 503           overloaded
         ├── Draining 503             draining
         └── UpstreamTimeout 504      upstream_timeout
+            ├── AnswerLate           (the same to the client: no byte of the answer in time)
             └── ConnectTimeout       (the same to the client: no connection in time)
 
 `reason` is for the log and for `gatelodge explain`; it never reaches a client, and it never holds a
@@ -282,6 +284,12 @@ class UpstreamProtocol(Failure):
     detail = "The service behind this gateway sent an answer that is not valid HTTP."
 
 
+class ConnectionCut(UpstreamProtocol):
+    """A fresh connection ended behind the request and before a byte of the answer: whether the
+    endpoint has acted on it, nobody knows.
+    """
+
+
 class SessionStoreDown(Failure):
     status, code = 503, "session_store_down"
     title = "Sessions cannot be checked"
@@ -330,3 +338,9 @@ class UpstreamTimeout(Failure):
 
 class ConnectTimeout(UpstreamTimeout):
     """No connection to the endpoint came about in time, so it has seen nothing of the request."""
+
+
+class AnswerLate(UpstreamTimeout):
+    """No byte of the answer came in time: whether the endpoint acts on the request, nobody
+    knows.
+    """

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes .venv with the locked requirements of one set (demo, dev or bench) and the command
+# Makes .venv with the locked requirements of one set (demo, dev, fuzz or bench) and the command
 # .venv/bin/gatelodge. Uses uv if it is there, else venv and pip. Called by the Makefile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-set_name=${1:?usage: scripts/bootstrap.sh demo|dev|bench}
+set_name=${1:?usage: scripts/bootstrap.sh demo|dev|fuzz|bench}
 venv=.venv
 python=$venv/bin/python
 

@@ -18,5 +18,6 @@ compile dev.txt pyproject.toml --extra demo --extra redis --extra dev "${@}"
 compile runtime.txt pyproject.toml --constraint requirements/dev.txt
 compile image.txt pyproject.toml --extra redis --constraint requirements/dev.txt
 compile demo.txt pyproject.toml --extra demo --constraint requirements/dev.txt
+compile fuzz.txt pyproject.toml --extra fuzz --constraint requirements/dev.txt
 compile bench.txt pyproject.toml --extra bench --constraint requirements/dev.txt
 compile build.txt requirements/build.in --constraint requirements/dev.txt

@@ -115,6 +115,7 @@ def test_where_else_a_key_may_be_set_is_told() -> None:
         is_shared |= name.startswith(
             ("cors.", "csrf.", "rate_limit", "upstreams.*.timeouts", "upstreams.*.retry")
         )
+        is_shared &= name != "upstreams.*.retry.budget_percent"  # of an upstream as a whole
         assert ("route" in ROWS[name][2]) is is_shared, name
         if is_shared and "." not in name:
             assert key in routes

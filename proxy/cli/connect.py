@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.errors import LimitStoreDown, ProxyError, SessionStoreDown
 from proxy.upstream.deadlines import Deadlines
 from proxy.upstream.handshake import hear
-from proxy.upstream.pool import Pool, tls_context
+from proxy.upstream.pool import Pool
 
 if TYPE_CHECKING:
     import ssl
@@ -35,18 +35,23 @@ class Reached:
 
 
 async def connect_all(config: Config) -> list[Reached]:
-    """Connect to every endpoint at the same time, TLS included; nothing is sent."""
+    """Connect to every endpoint at the same time, TLS included, those that DNS names too; nothing
+    is sent.
+    """
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
     try:
-        tries = []
+        tries, unknown = [], []
         for name, upstream in config.upstreams.items():
             pool = Pool(name, upstream, loop, deadlines)
-            context = tls_context(upstream)
-            for endpoint, address in zip(pool.endpoints, upstream.endpoints, strict=True):
-                heard = None if context is None else _hearing(address, upstream, context)
+            await pool.prepare()
+            for endpoint in pool.endpoints:
+                address = endpoint.address
+                heard = None if pool.tls is None else _hearing(address, upstream, pool.tls)
                 tries.append(_connect(name, endpoint, upstream.timeouts.connect, heard))
-        return await asyncio.gather(*tries)
+            if upstream.dns is not None and not pool.endpoints:
+                unknown.append(Reached(name, str(upstream.dns.name), pool.problem))
+        return [*unknown, *await asyncio.gather(*tries)]
     finally:
         deadlines.stop()
 

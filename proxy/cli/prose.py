@@ -58,8 +58,16 @@ def _items(steps: Step, now: float) -> list[tuple[str, str]]:
             limits = [_limit(limit, steps) for limit in steps["rate_limits"]]
             items.append(("limits", "\n".join(limits)))
         upstream = steps["upstream"]
-        items.append(("upstream", f"{upstream['name']}: {', '.join(upstream['endpoints'])}"))
+        items.append(("upstream", _upstream(upstream)))
     return items
+
+
+def _upstream(upstream: Step) -> str:
+    endpoints = [f"each address of {upstream['dns']}"] if upstream["dns"] else upstream["endpoints"]
+    text = f"{upstream['name']}: {', '.join(endpoints)}"
+    if upstream["preferred"]:
+        return f"{text}\n{upstream['balance']}: {upstream['preferred']}, while it has room"
+    return f"{text}\n{upstream['balance']}" if endpoints[1:] or upstream["dns"] else text
 
 
 def _path(request: Step) -> str:

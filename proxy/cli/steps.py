@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.cli.advice import ADVICE
 from proxy.cli.cookies import CookieReader
 from proxy.cli.masking import masked
+from proxy.core.balance import Ring, key_of
 from proxy.core.cookies import CookieNames
 from proxy.core.cors import is_preflight
 from proxy.core.decision import Permit, Reply
@@ -52,7 +53,7 @@ def explanation(config: Config, rules: Rules, trial: Trial) -> Step:
         **_session_steps(rules, trial),
         "policy": None if route is None else _policy(route, trial),
         "rate_limits": None if x.route is None else _rate_limits(x.route, trial),
-        "upstream": None if route is None else _upstream(config, route),
+        "upstream": None if route is None else _upstream(config, route, trial),
         "head": _head(config, rules, trial),
         "outcome": _outcome(trial),
     }
@@ -199,12 +200,22 @@ def _rate_limits(route: Route, trial: Trial) -> list[Step]:
     ]
 
 
-def _upstream(config: Config, route: RouteConfig) -> Step:
+def _upstream(config: Config, route: RouteConfig, trial: Trial) -> Step:
+    """Return the endpoints that the request may go to; `preferred` is the one that a hash
+    chooses as long as it can be used and has room.
+    """
     upstream = config.upstreams[route.upstream]
+    preferred = None
+    if upstream.endpoints and upstream.balance.startswith("hash"):
+        ring = Ring(tuple((str(each.url), each.weight) for each in upstream.endpoints))
+        owner = ring.owner(key_of(upstream.balance, trial.x))
+        preferred = str(upstream.endpoints[owner].url)
     return {
         "name": route.upstream,
-        "endpoints": [str(endpoint) for endpoint in upstream.endpoints],
+        "endpoints": [str(each.url) for each in upstream.endpoints],
+        "dns": None if upstream.dns is None else str(upstream.dns.name),
         "balance": upstream.balance,
+        "preferred": preferred,
     }
 
 
@@ -214,7 +225,8 @@ def _head(config: Config, rules: Rules, trial: Trial) -> list[str] | None:
     upstream = config.upstreams[trial.outcome.route.upstream]
     host = trial.x.head.noted[b"host"]
     if upstream.host == "upstream":
-        host = upstream.endpoints[0].authority.encode()
+        first = upstream.endpoints[0].url if upstream.dns is None else upstream.dns.name
+        host = first.authority.encode()
     head = upstream_head(trial.x, trial.outcome, rules, host)
     names = [name for rule in rules.sessions.values() for name in rule.cookie_names]
     return masked(head, CookieNames(names))

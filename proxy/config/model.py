@@ -42,7 +42,17 @@ from proxy.config.sessions import (
     UpstreamIdentity,
 )
 from proxy.config.units import Address, Endpoint, Rate
-from proxy.config.upstreams import Retry, Timeouts, UpstreamConfig, UpstreamTls
+from proxy.config.upstreams import (
+    DnsConfig,
+    EjectConfig,
+    EndpointConfig,
+    HealthConfig,
+    Retry,
+    RouteRetry,
+    Timeouts,
+    UpstreamConfig,
+    UpstreamTls,
+)
 
 __all__ = [
     "METHODS",
@@ -54,9 +64,13 @@ __all__ = [
     "CsrfConfig",
     "DatabaseConfig",
     "DatabaseTimeouts",
+    "DnsConfig",
     "Drain",
+    "EjectConfig",
     "Endpoint",
+    "EndpointConfig",
     "Expect",
+    "HealthConfig",
     "IdentityConfig",
     "JwtOptions",
     "Limits",
@@ -71,6 +85,7 @@ __all__ = [
     "Retry",
     "RouteConfig",
     "RouteLimits",
+    "RouteRetry",
     "Section",
     "SessionConfig",
     "SessionTable",

@@ -20,7 +20,7 @@ from proxy.config.fields import (
     one_or_more,
 )
 from proxy.config.limits import RateLimits
-from proxy.config.upstreams import Retry, Timeouts
+from proxy.config.upstreams import RouteRetry, Timeouts
 
 _CLAIM_SCHEMA = {"type": ["string", "number", "boolean"]}
 
@@ -95,7 +95,7 @@ class RouteConfig(Section):
     """Instead of the top level's; `off` for none."""
     timeouts: Timeouts | None = None
     """Keys that replace those of the upstream."""
-    retry: Retry | None = None
+    retry: RouteRetry | None = None
     """Instead of the upstream's."""
     login_url: Text | None = None
     """Instead of the top level's; `off` for none."""

@@ -20,6 +20,12 @@ _VARIABLE: Final = {"type": "string", "pattern": r"\$\{"}
 _SHORTHANDS: Final[dict[str, dict[str, Any]]] = {
     "Listen": {"type": "string", "description": "HOST:PORT, [V6]:PORT or unix:/path"},
     "Expect": {"type": "integer", "description": "The status"},
+    "EndpointConfig": {
+        "type": "string",
+        "pattern": r"^(https?://|unix:/|.*\$\{)",
+        "description": "http://HOST:PORT, https://HOST:PORT or unix:/path",
+    },
+    "DnsConfig": {"type": "string", "description": "HOST:PORT, with https:// before it for TLS"},
 }
 
 
@@ -36,9 +42,10 @@ def json_schema() -> dict[str, Any]:
     root = _tidied(generated)
     for holder in (root, definitions["RouteConfig"]):
         _offer_one_or_off(holder["properties"]["rate_limit"])
-    # Read as None, `off` is in no type.
-    cors = root["properties"]["cors"]
-    cors["anyOf"] = [{"$ref": cors.pop("$ref")}, {"const": "off"}]
+    upstream = definitions["UpstreamConfig"]["properties"]
+    for section in (root["properties"]["cors"], upstream["health"], upstream["eject"]):
+        # Read as None, `off` is in no type.
+        section["anyOf"] = [{"$ref": section.pop("$ref")}, {"const": "off"}]
     return {
         "$schema": DIALECT,
         "title": "Gatelodge configuration",

@@ -197,6 +197,20 @@ class Endpoint:
         default = 443 if scheme == "https" else 80
         return cls(scheme, host, default if port is None else parse_port(port, lowest=1))
 
+    @classmethod
+    def parse_name(cls, text: str) -> Endpoint:
+        """Read HOST:PORT, http://HOST[:PORT] or https://HOST[:PORT], where HOST is a name that DNS
+        knows; else ValueError.
+        """
+        if text.startswith("unix:"):
+            raise ValueError("a unix socket is no name; list it in endpoints")
+        if "://" not in text and not text.rpartition(":")[2].isdigit():
+            raise ValueError("must be HOST:PORT, or https://HOST:PORT")
+        endpoint = cls.parse(text if "://" in text else f"http://{text}")
+        if is_ipv6(endpoint.host) or _is_ipv4(endpoint.host):
+            raise ValueError("must be a name; list an address in endpoints")
+        return endpoint
+
     @property
     def authority(self) -> str:
         """What goes into `Host` for this endpoint: without the scheme's default port."""

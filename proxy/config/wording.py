@@ -14,12 +14,7 @@ from proxy.config.document import Document
 from proxy.config.problems import Loc, Problem, did_you_mean
 from proxy.config.shape import dotted, keys_of, places_of, section_at
 
-NOT_BUILT: Final = frozenset({("upstreams", "*", "retry", "budget_percent")})
-"""Keys that the format has and this version does not; what else is not built accepts only `off`."""
-
 _KINDS: Final = ("sessions", "*", "kind")
-_BALANCE: Final = ("upstreams", "*", "balance")
-_LATER_BALANCE: Final = frozenset({"least_requests", "hash(user)", "hash(ip)"})
 
 _WORDS: Final = {
     "bool_type": "must be true or false",
@@ -72,8 +67,6 @@ def _unknown(loc: Loc, document: Document) -> tuple[Problem, Loc]:
     """Return the problem, and the place of the key that was probably meant."""
     written = document.shown_key(loc)
     above = loc[:-1]
-    if _matches(loc, NOT_BUILT):
-        return document.problem(loc, f"{written} is not built yet in this version", key=True), ()
     section = section_at(above)
     known = list(keys_of(section)) if section is not None else []
     word, elsewhere = written.strip("'"), _elsewhere(loc)
@@ -104,7 +97,7 @@ def _matches(loc: Loc, patterns: Iterable[tuple[str, ...]]) -> bool:
 def _message(loc: Loc, error: ErrorDetails, document: Document) -> str:
     kind = error["type"]
     context: dict[str, Any] = error.get("ctx", {})
-    later = _not_built_value(loc, document)
+    later = _not_built_value(loc)
     if later:
         return later
     if kind == "value_error":
@@ -128,12 +121,8 @@ def _own_words(loc: Loc, message: str, document: Document) -> str:
     return message
 
 
-def _not_built_value(loc: Loc, document: Document) -> str:
+def _not_built_value(loc: Loc) -> str:
     """Return what to say about a value that the format has and this version does not."""
-    written = document.shown(loc).strip("'")
-    only = ""
     if _matches(loc, [_KINDS]):
-        only = "only the kind authjs"
-    elif _matches(loc, [_BALANCE]) and written in _LATER_BALANCE:
-        only = "only round_robin"
-    return f"this is not built yet in this version; there is {only}" if only else ""
+        return "this is not built yet in this version; there is only the kind authjs"
+    return ""

@@ -50,6 +50,21 @@ class Answer:
     bodiless: bool
 
 
+_STREAMS: Final = frozenset(
+    {b"text/event-stream", b"multipart/x-mixed-replace", b"application/x-ndjson"}
+)
+
+
+def is_stream(answer: Answer) -> bool:
+    """Whether the body of the answer is one that goes on for as long as somebody listens, by its
+    type.
+    """
+    for name, value in answer.fields:
+        if len(name) == 12 and name.lower() == b"content-type":
+            return value.partition(b";")[0].strip().lower() in _STREAMS
+    return False
+
+
 @dataclass(slots=True)
 class AnswerHead:
     """What is written to the client: `data` up to the blank line; how the body is framed;

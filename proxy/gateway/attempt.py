@@ -32,15 +32,20 @@ def chunk(data: bytes) -> bytes:
 
 
 class Attempt:
-    """One try at one endpoint. `finish` or `abort` ends it."""
+    """One try at one endpoint. `finish` or `abort` ends it; `erred`: its answer counts as a failure
+    of the endpoint.
+    """
 
-    __slots__ = ("_timeouts", "_upload", "connection", "endpoint")
+    __slots__ = ("_counted", "_timeouts", "_upload", "connection", "endpoint", "erred")
 
     def __init__(
         self, endpoint: Endpoint, connection: UpstreamConnection, timeouts: Timeouts
     ) -> None:
         self.endpoint = endpoint
+        endpoint.load += 1
+        self._counted = True
         self.connection = connection
+        self.erred = False
         self._timeouts = timeouts
         self._upload: asyncio.Task[None] | None = None
 
@@ -60,7 +65,11 @@ class Attempt:
         if x.attempts == 1 and not permit.upgrade:
             connection = endpoint.take_idle(max_idle(x.head.method, pool.pool_idle))
         if connection is None:
-            connection = await endpoint.connect(timeouts.connect)
+            endpoint.load += 1
+            try:
+                connection = await endpoint.connect(timeouts.connect)
+            finally:
+                endpoint.load -= 1
         return cls(endpoint, connection, timeouts)
 
     def send(
@@ -141,12 +150,36 @@ class Attempt:
         """
         if self.uploading:
             self.abort()
-        else:
-            self.endpoint.give_back(self.connection)
+            return
+        endpoint = self.endpoint
+        self._counted = False
+        endpoint.load -= 1
+        if endpoint.apart:
+            endpoint.rejoin(self.connection)
+        endpoint.give_back(self.connection)
+        if endpoint.standing.failing and not self.erred:
+            endpoint.standing.succeed()
 
     def abort(self) -> None:
         """Give up: end the upload and the connection."""
         if self._upload is not None:
             self._upload.cancel()
             self._upload = None  # its CancelledError would lead back here
+        self._uncount()
         self.connection.abort()
+
+    def set_apart(self) -> None:
+        """The answer is a stream, or a tunnel: it may last for hours."""
+        self.endpoint.set_apart(self.connection)
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.endpoint.load -= 1
+            self.endpoint.rejoin(self.connection)
+
+    def judge(self, status: int) -> None:
+        """Note the status of the answer, if by configuration it counts as a failure."""
+        if self.endpoint.standing.errs(status):
+            self.erred = True
+            self.endpoint.failed(f"status {status}")

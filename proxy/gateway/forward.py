@@ -9,13 +9,15 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.answer import answer_head, interim_head
-from proxy.core.retry import may_retry
+from proxy.core.answer import answer_head, interim_head, is_stream
+from proxy.core.retry import is_free, is_its_own, may_retry
 from proxy.errors import Failure
 from proxy.gateway.attempt import LAST_CHUNK, Attempt, chunk
 from proxy.gateway.tunnel import run_tunnel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.core.answer import Answer, AnswerHead
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.gateway.downstream import Downstream
     from proxy.gateway.snapshot import Snapshot
     from proxy.upstream.endpoint import Endpoint
+    from proxy.upstream.pool import Pool
 
 
 async def forward(
@@ -47,12 +50,14 @@ async def forward(
         attempt, answer = await _answered(x, permit, snapshot, client, body, begun)
         try:
             if answer.status == 101:
+                attempt.set_apart()
                 rules = snapshot.rules.response_filter
                 await run_tunnel(x, permit, answer, rules, client, attempt.connection)
                 return False
             keep = await _relay(x, permit, answer, snapshot, client, body, attempt)
-        except BaseException:
+        except BaseException as failure:
             attempt.abort()
+            _blame(attempt.endpoint, failure)
             raise
         attempt.finish()
         return keep
@@ -77,12 +82,13 @@ async def _answered(
     whole = body.whole()
     tried: list[Endpoint] = [] if attempt is None else [attempt.endpoint]
     while True:
+        if attempt is None:
+            tried.append(endpoint := pool.pick(x, tried))
+            x.endpoint = endpoint.name
+            x.attempts += 1
         try:
             if attempt is None:
-                tried.append(endpoint := pool.pick(tried))
-                x.endpoint = endpoint.name
-                x.attempts += 1
-                attempt = await Attempt.connect(x, permit, pool, endpoint)
+                attempt = await Attempt.connect(x, permit, pool, tried[-1])
                 attempt.send(x, permit, pool, snapshot.rules, body, whole)
             while (answer := await attempt.connection.answer()).status == 103:
                 client.write(interim_head(x, answer))
@@ -90,15 +96,44 @@ async def _answered(
         except BaseException as failure:
             if attempt is not None:
                 attempt.abort()
-            if not isinstance(failure, Failure) or not may_retry(
-                failure,
-                x.head.method,
-                attempts=x.attempts,
-                limit=permit.route.attempts,
-                replayable=whole is not None or attempt is None,
+            _blame(tried[-1], failure)
+            replayable = whole is not None or attempt is None
+            if not isinstance(failure, Failure) or not _may_go_on(
+                x, permit, pool, failure, tried, replayable=replayable
             ):
                 raise
             attempt = None
+
+
+def _may_go_on(
+    x: Exchange,
+    permit: Permit,
+    pool: Pool,
+    failure: Failure,
+    tried: Sequence[Endpoint],
+    *,
+    replayable: bool,
+) -> bool:
+    """Whether the request may be sent once more: by what it is, and by the budget."""
+    another = bool(pool.untried(tried))
+    if not may_retry(
+        failure,
+        x.head.method,
+        attempts=x.attempts,
+        limit=permit.route.attempts,
+        replayable=replayable,
+        another=another,
+    ):
+        return False
+    if is_free(failure, another=another) or pool.budget.take(pool.requests):
+        return True
+    failure.reason += "; not tried again, as retry.budget_percent is used up"
+    return False
+
+
+def _blame(endpoint: Endpoint, failure: BaseException) -> None:
+    if is_its_own(failure):
+        endpoint.failed(failure.reason)
 
 
 async def _relay(
@@ -119,6 +154,8 @@ async def _relay(
     head = relay_first(x, answer, snapshot.rules.response_filter, client, attempt, close=close)
     if attempt.connection.exhausted:
         return not head.close
+    if is_stream(answer):
+        attempt.set_apart()
     frame = chunk if head.chunked else bytes
     while data := await attempt.read():
         x.bytes_out += len(data)
@@ -147,6 +184,8 @@ def relay_first(
     head = answer_head(x, answer, rules, close=close)
     body = attempt.connection.take()
     x.status = answer.status
+    if answer.status >= 500:
+        attempt.judge(answer.status)
     x.bytes_out = len(body)
     if head.chunked:
         end = LAST_CHUNK if attempt.connection.exhausted else b""

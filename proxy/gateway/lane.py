@@ -203,16 +203,19 @@ class Lane:
         self._seen.clear()
 
     def attempt(self, known: Known) -> Attempt | None:
-        """Return an attempt on a pooled connection, and count the request in its limits; None, and
-        nothing is counted, when these do not admit it or no connection is young enough.
+        """Return an attempt on a pooled connection of the endpoint whose turn it is, and count the
+        request in its limits; None, and nothing is counted, when these do not admit it or no
+        connection is young enough.
+
+        What balancing looks at, user and address, is part of what is known of the head.
         """
-        route = known.permit.route
+        route, x = known.permit.route, known.x
         pool = self._pools[route.upstream]
         uses = known.uses
         now = int(monotonic() * 1_000_000) if uses else 0
         if uses and any(take_all(uses, now)):
             return None
-        taken = pool.take_idle(max_idle(known.x.head.method, pool.pool_idle))
+        taken = pool.take_idle(x, max_idle(x.head.method, pool.pool_idle))
         if taken is None:
             give_back(uses, now)
             return None

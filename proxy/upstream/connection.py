@@ -13,6 +13,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import (
+    AnswerLate,
+    ConnectionCut,
     ConnectionStale,
     ProxyError,
     UpstreamProtocol,
@@ -239,10 +241,13 @@ class UpstreamConnection(Corked, asyncio.Protocol):
     def expire(self) -> None:
         """A deadline has passed: an idle connection is closed, one that is waited for fails."""
         self.read_deadline = self.write_deadline = NEVER
-        if self._reader is None and self.sink is None:
+        reader = self._reader
+        if reader is None and self.sink is None:
             self.abort()
             return
-        self.fail(UpstreamTimeout("the endpoint did not move on in time"))
+        begun = reader is None or reader.started
+        late = UpstreamTimeout if begun else AnswerLate
+        self.fail(late("the endpoint did not move on in time"))
 
     # What the event loop calls.
 
@@ -318,6 +323,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
                 return UpstreamUnreachable("the connection had ended before the request left")
             if self.reused and not reader.started:
                 return ConnectionStale("the pooled connection had ended")
+            if not reader.started:
+                how = "ended" if exc is None else "was reset"
+                return ConnectionCut(f"the connection {how} before a byte of the answer")
             if exc is not None and not reader.complete:
                 return UpstreamProtocol("the connection was reset")  # the end of no body
             try:

@@ -1,4 +1,4 @@
-"""One endpoint: its idle connections, and how a new one is made."""
+"""One endpoint: its idle connections, how a new one is made, and how it does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from proxy.core.health import Standing
 from proxy.errors import ConnectTimeout, Overloaded
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
@@ -30,10 +31,23 @@ class ConnectSettings:
     max_connections: int
     tls: ssl.SSLContext | None
     server_name: str | None
+    max_pending: int = 0
+
+
+class Owner(Protocol):
+    """Who decides about an endpoint: its pool."""
+
+    def to_eject(self, endpoint: Endpoint, why: str) -> None:
+        """Too many requests have failed there, the last one because of `why`."""
 
 
 class Endpoint:
-    """One endpoint and its connections."""
+    """One endpoint and its connections: a `proxy.core.balance.Candidate`.
+
+    `address` is where it is, `authority` what goes into `Host` for it. `load` counts the requests
+    under way, the making of their connections included; the connections in `apart` carry streams.
+    One that is `leaving` finishes what it has and keeps no connection.
+    """
 
     def __init__(
         self,
@@ -41,10 +55,20 @@ class Endpoint:
         settings: ConnectSettings,
         loop: asyncio.AbstractEventLoop,
         deadlines: Deadlines,
+        *,
+        authority: str | None = None,
+        share: float = 1.0,
+        standing: Standing | None = None,
     ) -> None:
         self.name = str(address)
-        self.authority = address.authority.encode("ascii")
-        self._address = address
+        self.address = address
+        self.authority = (authority or address.authority).encode("ascii")
+        self.standing = standing or Standing(None, None)
+        self.owner: Owner | None = None
+        self.share = self.weight = share
+        self.load = 0
+        self.turn = 0.0
+        self.leaving = False
         self._settings = settings
         self._loop = loop
         self._deadlines = deadlines
@@ -52,9 +76,12 @@ class Endpoint:
         self._idle: list[UpstreamConnection] = []
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
+        self.apart: set[UpstreamConnection] = set()
+        self._waiting: dict[asyncio.Future[UpstreamConnection | None], None] = {}
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.name} open={self.open} idle={self.idle}>"
+        state = "leaving" if self.leaving else self.standing.state
+        return f"<Endpoint {self.name} {state} open={self.open} idle={self.idle}>"
 
     @property
     def open(self) -> int:
@@ -78,33 +105,148 @@ class Endpoint:
             if monotonic() - connection.idle_since > max_age:
                 return None
             self._idle.pop()
+            # Here and in give_back calls are written out: most requests come by.
             if connection.transport is not None and not connection.transport.is_closing():
                 connection.reused = True
                 connection.read_deadline = NEVER  # it was that of an idle connection
                 return connection
         return None
 
+    @property
+    def streams(self) -> int:
+        """How many of the connections are set apart."""
+        return len(self.apart)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no connection can be made, and none is idle."""
+        return not self._idle and self._has_no_room()
+
+    def _has_no_room(self) -> bool:
+        return self.open - len(self.apart) >= self._settings.max_connections
+
     async def connect(self, timeout: float) -> UpstreamConnection:
-        """Make a new connection within `timeout` seconds. Raises ConnectTimeout,
-        UpstreamUnreachable, Overloaded.
+        """Make a new connection within `timeout` seconds, or wait for one as long as there is no
+        room for more. Raises ConnectTimeout, UpstreamUnreachable, Overloaded.
         """
-        if self.open >= self._settings.max_connections:
+        if self._has_no_room():
             self._close_oldest()
-        if self.open >= self._settings.max_connections:
-            raise Overloaded(f"{self.open} connections to the endpoint are open (connections)")
-        self._connecting += 1
+        if self._has_no_room():
+            begun = monotonic()
+            given = await self._queue(timeout)
+            timeout -= monotonic() - begun
+            if given is not None:
+                # It may have ended in the turn in which it was given.
+                return given if _is_open(given) else await self.connect(timeout)
+        else:
+            self._connecting += 1
+        try:
+            connection = await self.dial(max(timeout, 0.0))
+            self._open.add(connection)
+        finally:
+            self._connecting -= 1
+            if self._waiting:
+                self._make_room()
+        self._deadlines.watch(connection)
+        return connection
+
+    async def _queue(self, patience: float) -> UpstreamConnection | None:
+        """Wait for a connection that somebody gives back, or for room to make one: None, and it
+        counts as being made. Raises Overloaded.
+        """
+        if len(self._waiting) >= self._settings.max_pending:
+            raise Overloaded(
+                f"{self.open} connections to the endpoint are open and {self.waiting} requests "
+                "wait for one (connections, pending)"
+            )
+        turn: asyncio.Future[UpstreamConnection | None] = self._loop.create_future()
+        self._waiting[turn] = None
+        try:
+            async with asyncio.timeout(patience):
+                return await turn
+        except TimeoutError as error:
+            self._pass_on(turn)
+            raise Overloaded("no connection to the endpoint became free in time") from error
+        except BaseException:
+            self._pass_on(turn)
+            raise
+        finally:
+            self._waiting.pop(turn, None)
+
+    def _pass_on(self, turn: asyncio.Future[UpstreamConnection | None]) -> None:
+        """Whoever waited has left: give back what came in the same turn of the loop."""
+        if not turn.done() or turn.cancelled():
+            return
+        given = turn.result()
+        if given is not None:
+            self._keep(given)
+        else:
+            self._connecting -= 1
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let those who wait make connections, as many as there is room for."""
+        while self._waiting and not self._has_no_room():
+            turn = self._next_turn()
+            if turn is not None:
+                self._connecting += 1
+                turn.set_result(None)
+
+    def _next_turn(self) -> asyncio.Future[UpstreamConnection | None] | None:
+        """Return whoever has waited for longest, None if nobody does any more."""
+        while self._waiting:
+            turn = next(iter(self._waiting))
+            del self._waiting[turn]
+            if not turn.done():
+                return turn
+        return None
+
+    async def dial(self, timeout: float) -> UpstreamConnection:
+        """Make a connection that does not count and is not looked after, within `timeout` seconds.
+        Raises ConnectTimeout, UpstreamUnreachable.
+        """
         try:
             async with asyncio.timeout(timeout):
-                connection = await self._connect()
+                return await self._connect()
         except TimeoutError as error:
             raise ConnectTimeout(f"no connection within {timeout:g} s") from error
         except OSError as error:
-            raise unreachable(error, tls=self._address.scheme == "https") from error
-        finally:
-            self._connecting -= 1
-        self._open.add(connection)
-        self._deadlines.watch(connection)
-        return connection
+            raise unreachable(error, tls=self.address.scheme == "https") from error
+
+    def set_apart(self, connection: UpstreamConnection) -> None:
+        """The connection carries a stream, which may last for hours: it does not count among
+        those that requests share.
+        """
+        self.apart.add(connection)
+        self._make_room()
+
+    def rejoin(self, connection: UpstreamConnection) -> None:
+        """The stream has ended."""
+        self.apart.discard(connection)
+
+    def failed(self, why: str) -> None:
+        """A request has failed here."""
+        if self.standing.fail(monotonic()) and self.owner is not None:
+            self.owner.to_eject(self, why)
+
+    def adopt(self, like: Endpoint) -> None:
+        """Go on as `like`, the same endpoint in a newer configuration, would begin; connections
+        stay, and so does what is known by the same rules.
+        """
+        self._settings = like._settings
+        self.share = self.weight = like.share
+        self.standing = like.standing
+        self._make_room()
+
+    def leave(self) -> None:
+        """Take no more requests: idle connections end now, busy ones with their requests."""
+        self.leaving = True
+        self.close_idle()
 
     def _close_oldest(self) -> None:
         """Make room: a connection that only waits must not keep a request from having its own."""
@@ -114,7 +256,7 @@ class Endpoint:
             oldest.abort()
 
     async def _connect(self) -> UpstreamConnection:
-        address, settings = self._address, self._settings
+        address, settings = self.address, self._settings
         if address.path is not None:
             _, connection = await self._loop.create_unix_connection(self._protocol, address.path)
             return connection
@@ -137,22 +279,42 @@ class Endpoint:
         """
         if not connection.end():
             return
-        if not self._settings.pool_idle:
+        pool_idle = self._settings.pool_idle
+        if self.leaving or not pool_idle:
             connection.abort()
+        elif self._waiting:
+            self._keep(connection)
+        else:
+            connection.idle_since = now = monotonic()
+            connection.read_deadline = now + pool_idle
+            self._idle.append(connection)
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        """Give the connection to whoever waits for one, or keep it."""
+        turn = self._next_turn()
+        if turn is not None:
+            connection.reused = True
+            turn.set_result(connection)
             return
-        now = monotonic()
-        connection.idle_since = now
+        connection.idle_since = now = monotonic()
         connection.read_deadline = now + self._settings.pool_idle
         self._idle.append(connection)
 
     def _lost(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
+        self.apart.discard(connection)
         self._deadlines.forget(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if self._waiting:
+            self._make_room()
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request."""
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
+
+
+def _is_open(connection: UpstreamConnection) -> bool:
+    return connection.transport is not None and not connection.transport.is_closing()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.gateway.snapshot import Snapshot, take_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from proxy.config.model import Config
     from proxy.session.store import Store
@@ -54,15 +54,21 @@ class Generations:
         await _start_all(stores)
         try:
             await snapshot.limiter.start(before.limiter if before else None)
+            await asyncio.gather(*(pool.prepare() for pool in snapshot.pools.values()))
         except BaseException:
             await _stop_all(stores)
             raise
         return snapshot
 
+    def begin(self, first: Snapshot) -> None:
+        """Look after the endpoints of the first generation."""
+        for pool in first.pools.values():
+            pool.start()
+
     async def abandon(self, snapshot: Snapshot, before: Snapshot) -> None:
         """End what a snapshot that was built and not used does not share with `before`."""
         for pool in snapshot.pools.values():
-            pool.close_idle()
+            await pool.stop()
         await _stop_all(_others(snapshot, before))
         await snapshot.limiter.stop(before.limiter)
 
@@ -70,17 +76,26 @@ class Generations:
         """Hand over to `after`, which has taken its place, and end what it does not share."""
         after.limiter.take_over(before.limiter)
         before.lane.close()
-        for pool in before.pools.values():
-            pool.close_idle()
+        for name, pool in after.pools.items():
+            if name in before.pools:
+                pool.take_over(before.pools[name])
+            pool.start()
+        self._end(self._stop_pools(before))
         self._left.update(alone := _others(before, after))
-        task = self._loop.create_task(self._stop_unused(before, after, alone))
+        self._end(self._stop_unused(before, after, alone))
+
+    def _end(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
 
+    async def _stop_pools(self, snapshot: Snapshot) -> None:
+        for pool in snapshot.pools.values():
+            await pool.stop()
+
     async def stop(self, last: Snapshot) -> None:
         """End the generation in use, and whatever earlier ones have left."""
-        for pool in last.pools.values():
-            pool.close_idle()
+        await self._stop_pools(last)
         for ending in tuple(self._endings):
             ending.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)

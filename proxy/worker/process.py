@@ -136,6 +136,7 @@ class Worker:
         if admin is not None:
             self.addresses["admin"] = announce("admin", admin)
             self.addresses["main"] = announce("main", main)
+        self._generations.begin(snapshot)
         self._ticker = loop.call_later(_TICK, self._tick)
         watch = Watch(self._source, lambda: self.config.watch, self.hang_up)
         self._watch = loop.create_task(watch.run())

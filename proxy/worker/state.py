@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proxy.gateway.handler import Gateway
     from proxy.gateway.listener import ClientServer
     from proxy.telemetry.metrics import Metrics
+    from proxy.upstream.endpoint import Endpoint
     from proxy.worker.reload import Reloader
 
 Phase = Literal["starting", "ready", "draining", "stopped"]
@@ -67,7 +68,7 @@ class State:
         """Whether requests are welcome, and why not."""
         if self.phase != "ready":
             return False, self.phase
-        problem = self._no_store()
+        problem = self._no_endpoint() or self._no_store()
         if problem:
             return False, problem
         return True, self._reloader.word
@@ -102,10 +103,8 @@ class State:
             "upstreams": [
                 {
                     "name": pool.name,
-                    "endpoints": [
-                        {"endpoint": endpoint.name, "open": endpoint.open, "idle": endpoint.idle}
-                        for endpoint in pool.endpoints
-                    ],
+                    "problem": pool.problem or None,
+                    "endpoints": [_endpoint(each) for each in pool.endpoints],
                 }
                 for pool in snapshot.pools.values()
             ],
@@ -125,8 +124,19 @@ class State:
         pools = self._gateway.snapshot.pools.values()
         return {
             "client": len(self._clients.connections) + len(self._clients.arriving),
-            "upstream": sum(endpoint.open for pool in pools for endpoint in pool.endpoints),
+            "upstream": sum(pool.open for pool in pools),
         }
+
+    def _no_endpoint(self) -> str:
+        """Return why no request could be forwarded, "" if some could be.
+
+        One upstream of several that is away is no reason to withdraw the others.
+        """
+        problems = {pool.name: pool.problem for pool in self._gateway.snapshot.pools.values()}
+        if not all(problems.values()):
+            return ""
+        told = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        return f"no usable endpoint: {told}"
 
     def _no_store(self) -> str:
         """Return why nobody could be signed in, "" if somebody could be.
@@ -180,4 +190,23 @@ class State:
 
     def _endpoints(self) -> list[tuple[str, str, int]]:
         pools = self._gateway.snapshot.pools.values()
-        return [(pool.name, endpoint.name, 1) for pool in pools for endpoint in pool.endpoints]
+        return [
+            (pool.name, endpoint.name, int(endpoint.standing.usable))
+            for pool in pools
+            for endpoint in pool.endpoints
+        ]
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, object]:
+    standing = endpoint.standing
+    return {
+        "endpoint": endpoint.name,
+        "state": standing.state,
+        "reason": standing.reason or None,
+        "weight": f"{endpoint.weight:.3g}",  # text, as workers' numbers are added up
+        "requests": endpoint.load,
+        "streams": endpoint.streams,
+        "waiting": endpoint.waiting,
+        "open": endpoint.open,
+        "idle": endpoint.idle,
+    }

@@ -115,6 +115,15 @@ def with_redis(keys: str) -> Config:
     ).config
 
 
+def named(name: str) -> Config:
+    return loads(
+        f"upstreams: {{api: {{dns: '{name}', timeouts: {{connect: 5s}}}}}}\n"
+        "routes: [{path: /**, upstream: api, auth: public}]\n",
+        "x.yaml",
+        {},
+    ).config
+
+
 async def test_redis_is_asked_without_counting_anything(valkey: Valkey) -> None:
     assert await ask_redis(with_redis(f"url: {valkey.url}")) == ""
     async with valkey.client() as client:
@@ -137,3 +146,17 @@ async def test_why_redis_cannot_be_asked_is_told(
 
 async def test_without_redis_nobody_is_asked() -> None:
     assert await ask_redis(config("http://127.0.0.1:1")) is None
+
+
+async def test_each_address_of_a_name_is_tried() -> None:
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as tcp:
+        there = f"http://127.0.0.1:{port_of(tcp)}"
+        reached = await connect_all(named(f"localhost:{port_of(tcp)}"))
+    assert Reached("api", there, "") in reached
+
+
+async def test_a_name_without_an_address_is_told() -> None:
+    # RFC 6761 section 6.4: no name below "invalid" exists.
+    [reached] = await connect_all(named("api.invalid:80"))
+    assert reached.endpoint == "http://api.invalid"
+    assert reached.problem.startswith("no address is known: ")

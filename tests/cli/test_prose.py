@@ -35,6 +35,7 @@ GET /admin/x
   user      id u-1; email z@example.com; name Zoë; roles root
   policy    required, role admin or root, org.plan = pro, e-mail at example.com: met
   upstream  api: http://127.0.0.1:8001, http://127.0.0.1:8002
+            round_robin
 
 forwarded to api, with this head:
 
@@ -49,6 +50,7 @@ forwarded to api, with this head:
   session   missing
   policy    required
   upstream  api: http://127.0.0.1:8001, http://127.0.0.1:8002
+            round_robin
 
 refused: 401 session_missing
   reason  """,
@@ -101,6 +103,7 @@ refused: 401 session_missing
   session   not looked at
   policy    required
   upstream  api: http://127.0.0.1:8001, http://127.0.0.1:8002
+            round_robin
 
 answered by the gateway: 204
   Access-Control-Allow-Origin: https://app.example.com

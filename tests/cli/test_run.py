@@ -73,7 +73,9 @@ def test_flags_are_served(
     listen = ["--listen", "127.0.0.1:1", "--admin", "127.0.0.1:2"]
     assert gatelodge("run", *FLAGS, *origins, *listen).code == 7
     [config] = served
-    assert [str(each) for each in config.upstreams["api"].endpoints] == ["http://127.0.0.1:8000"]
+    assert [str(each.url) for each in config.upstreams["api"].endpoints] == [
+        "http://127.0.0.1:8000"
+    ]
     assert config.cors is not None
     assert config.cors.origins == ("https://a.example.com", "https://b.example.com")
     assert (str(config.listen.address), str(config.admin)) == ("127.0.0.1:1", "127.0.0.1:2")

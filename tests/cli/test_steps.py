@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 
 from proxy.cli.steps import config_of, requirements
 from proxy.core.rules import compile_rules
+from proxy.upstream.deadlines import Deadlines
+from proxy.upstream.pool import Pool
 from tests.cli.example import AT, CONFIG, COOKIE, OTHER_SECRET, cookie, loaded, steps, token
+from tests.support.exchanges import exchange, head
 
 
 def test_a_forwarded_request_tells_every_step() -> None:
@@ -53,7 +57,9 @@ def test_a_forwarded_request_tells_every_step() -> None:
         "upstream": {
             "name": "api",
             "endpoints": ["http://127.0.0.1:8001", "http://127.0.0.1:8002"],
+            "dns": None,
             "balance": "round_robin",
+            "preferred": None,
         },
         "outcome": {"verdict": "forwarded", "websocket": False},
     }
@@ -69,6 +75,34 @@ def test_a_forwarded_request_tells_every_step() -> None:
 
 def test_an_upstream_with_its_own_host_is_shown_it() -> None:
     assert steps("/public/x")["head"][1] == "Host: 127.0.0.1:8003"
+
+
+USUAL = 'endpoints: ["http://127.0.0.1:8001", "http://127.0.0.1:8002"]'
+
+
+def balanced(keys: str, user: str) -> dict[str, Any]:
+    """Explain a request of `user` with these keys in place of the usual upstream's endpoints."""
+    told = steps("/x", cookie(token(sub=user)), text=CONFIG.replace(USUAL, keys))
+    upstream: dict[str, Any] = told["upstream"]
+    return upstream
+
+
+def test_the_endpoint_that_a_hash_prefers_is_the_one_that_requests_take() -> None:
+    keys = "balance: hash(user), endpoints: ['http://a:1', 'http://b:1', 'http://c:1']"
+    upstream = loaded(CONFIG.replace(USUAL, keys)).config.upstreams["api"]
+    loop = asyncio.new_event_loop()
+    try:
+        pool = Pool("api", upstream, loop, Deadlines(loop))
+        for user in ("u-1", "u-2", "u-3", "u-4"):
+            picked = pool.pick(exchange(head(), user=user))
+            assert balanced(keys, user)["preferred"] == picked.name
+    finally:
+        loop.close()
+
+
+def test_endpoints_from_dns_are_told_by_its_name() -> None:
+    told = balanced("dns: 'api.default.svc:8000'", "u-1")
+    assert (told["endpoints"], told["dns"]) == ([], "http://api.default.svc:8000")
 
 
 def test_a_public_route_looks_at_no_session() -> None:

@@ -1,4 +1,4 @@
-"""Endpoints and TLS of an upstream."""
+"""Endpoints, TLS and checks of an upstream."""
 
 from __future__ import annotations
 
@@ -46,4 +46,55 @@ def pem(tmp_path: Path) -> str:
 def test_endpoints_and_tls_fit(endpoints: str, tls: str, expected: list[str], pem: str) -> None:
     more = f", tls: {tls.replace('PEM', pem)}" if tls else ""
     text = written(upstreams=f"{{api: {{endpoints: {endpoints}{more}}}}}")
+    assert told(text) == [f"upstreams.api.{message}" for message in expected]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("dns: 'api:80'", []),
+        ("dns: 'https://api:443', tls: {server_name: a.internal}", []),
+        ("balance: round_robin", [": needs endpoints, a list of URLs, or dns, a name to look up"]),
+        (
+            "endpoints: [http://a], dns: 'api:80'",
+            [".dns: endpoints and dns exclude each other"],
+        ),
+        (
+            "dns: 'api:80', tls: {server_name: a.internal}",
+            [".dns: this upstream has tls, so its name must begin with https://"],
+        ),
+        (
+            "endpoints: [{url: http://a, weight: 2}, {url: http://a}]",
+            [".endpoints.1: this endpoint is listed twice"],
+        ),
+    ],
+)
+def test_endpoints_come_from_one_place(keys: str, expected: list[str]) -> None:
+    text = written(upstreams=f"{{api: {{{keys}}}}}")
+    assert told(text) == [f"upstreams.api{message}" for message in expected]
+
+
+PATH = "health.path: must begin with / and be plain ASCII without spaces or #"
+NAME = "health.host: must be a host name, with :PORT behind it if need be"
+
+
+@pytest.mark.parametrize(
+    ("health", "expected"),
+    [
+        ("{path: /healthz}", []),
+        ("{path: '/health?deep=1&x=%20'}", []),
+        ("{path: /, host: api.example.com}", []),
+        ("{path: /, host: 'api:8000'}", []),
+        ("{path: healthz}", [PATH]),
+        ("{path: '/a b'}", [PATH]),
+        ("{path: '/a#b'}", [PATH]),
+        ('{path: "/a\\r\\nX: y"}', [PATH]),
+        ("{path: /ä}", [PATH]),
+        ("{path: /, host: 'a b'}", [NAME]),
+        ('{path: /, host: "a\\r\\nX: y"}', [NAME]),
+        ("{path: /, host: 'http://a'}", [NAME]),
+    ],
+)
+def test_a_check_can_be_sent(health: str, expected: list[str]) -> None:
+    text = written(upstreams=f"{{api: {{endpoints: [http://a], health: {health}}}}}")
     assert told(text) == [f"upstreams.api.{message}" for message in expected]

@@ -45,7 +45,7 @@ def test_every_flag_is_a_variable_too() -> None:
 
 def test_a_flag_wins_over_its_variable() -> None:
     config = from_flags(Flags(UPSTREAM), ENV | {"GATELODGE_UPSTREAM": "http://other"})
-    assert str(config.upstreams["api"].endpoints[0]) == UPSTREAM
+    assert str(config.upstreams["api"].endpoints[0].url) == UPSTREAM
 
 
 def test_defaults_are_those_of_a_file() -> None:

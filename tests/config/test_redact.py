@@ -38,7 +38,9 @@ def test_values_are_in_the_words_of_the_file() -> None:
     assert values["listen"]["address"] == "0.0.0.0:8080"
     assert values["limits"]["body"] == "off"
     assert values["limits"]["head"] == "64KiB"
-    assert values["upstreams"]["api"]["endpoints"] == ["http://127.0.0.1:8000"]
+    assert values["upstreams"]["api"]["endpoints"] == [
+        {"url": "http://127.0.0.1:8000", "weight": 1}
+    ]
     assert values["upstreams"]["api"]["timeouts"]["connect"] == "2s"
     assert values["tests"][0]["as"] == {"roles": ["a"]}
 

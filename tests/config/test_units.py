@@ -194,6 +194,43 @@ def test_other_endpoints_are_refused_without_a_word_of_them(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("api:8000", Endpoint("http", "api", 8000)),
+        ("api.default.svc:80", Endpoint("http", "api.default.svc", 80)),
+        ("http://api", Endpoint("http", "api", 80)),
+        ("https://api:8443", Endpoint("https", "api", 8443)),
+    ],
+)
+def test_a_name_to_look_up_is_read(text: str, endpoint: Endpoint) -> None:
+    assert Endpoint.parse_name(text) == endpoint
+    assert Endpoint.parse_name(str(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api",
+        "api:",
+        "api:http",
+        "api:0",
+        ":8000",
+        "10.0.0.1:8000",
+        "http://10.0.0.1:8000",
+        "[::1]:8000",
+        "unix:/run/api.sock",
+        "ftp://api:21",
+        "u:hunter2@api:80",
+        "api:80/v1",
+    ],
+)
+def test_what_is_no_name_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(must|a|an|the)\b") as caught:
+        Endpoint.parse_name(text)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("api.example.com", True),

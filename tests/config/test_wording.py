@@ -69,7 +69,7 @@ from tests.config.helpers import ENV, SECRET, places, problems_of, told, written
         ),
         (
             {"upstreams": "{api: {endpoints: [http://x], balance: fastest}}"},
-            ["upstreams.api.balance: must be round_robin"],
+            ["upstreams.api.balance: must be round_robin, least_requests, hash(user) or hash(ip)"],
         ),
     ],
 )

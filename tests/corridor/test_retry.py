@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.client import RawClient
-from tests.support.scripts import OK, close, reset
+from tests.support.scripts import OK, close, reset, silent
 from tests.support.upstream import Exchange, Script, StubUpstream
 from tests.support.worker import LocalGateway, request, settings
 
@@ -141,16 +141,86 @@ async def test_connection_that_was_closed_while_idle_is_not_used(
 
 
 @pytest.mark.parametrize("script", [close, reset], ids=["closed", "reset"])
-async def test_fresh_connection_that_ends_is_not_tried_again(
+async def test_request_that_got_no_answer_is_tried_elsewhere_where_repeating_is_harmless(
+    upstream: StubUpstream, script: Script
+) -> None:
+    upstream.script("/public/x", script)
+    async with StubUpstream() as other:
+        async with LocalGateway(settings(upstream.url, other.url)) as gateway:
+            for method in ("GET", "PUT", "GET", "DELETE"):
+                answer = await gateway.ask(method, "/public/x", body=b"hello")
+                assert answer.status == 200
+            attempts = [line["attempts"] for line in await lines(gateway, 4)]
+        assert attempts == [2, 1, 2, 1]
+        assert len(other.requests) == 4
+
+
+@pytest.mark.parametrize("script", [close, reset], ids=["closed", "reset"])
+async def test_request_that_may_have_acted_is_never_sent_twice(
     upstream: StubUpstream, script: Script
 ) -> None:
     async with StubUpstream() as other:
         for each in (upstream, other):
             each.script("/public/x", script)
         async with LocalGateway(settings(upstream.url, other.url)) as gateway:
-            answer = await gateway.ask("GET", "/public/x")
-        assert answer.status == 502
-        assert len(upstream.requests) + len(other.requests) == 1
+            for sent in range(1, 5):
+                answer = await gateway.ask("POST", "/public/x", body=b"hello")
+                assert (answer.status, answer.json()["code"]) == (502, "upstream_protocol")
+                assert len(upstream.requests) + len(other.requests) == sent
+
+
+@pytest.mark.parametrize("script", [close, reset], ids=["closed", "reset"])
+async def test_endpoint_alone_is_not_asked_again_after_a_fresh_connection(
+    gateway: LocalGateway, upstream: StubUpstream, script: Script
+) -> None:
+    """Maybe it was this request that brought it down."""
+    upstream.script("/public/x", script)
+    assert (await gateway.ask("GET", "/public/x")).status == 502
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 504)])
+async def test_endpoint_that_hangs_leaves_what_can_be_repeated_to_the_next(
+    upstream: StubUpstream, method: str, status: int
+) -> None:
+    upstream.script("/public/x", silent)
+    config = {"timeouts": {"first_byte": "300ms"}}
+    async with StubUpstream() as other:
+        async with LocalGateway(settings(upstream.url, other.url, upstream=config)) as gateway:
+            answer = await gateway.ask(method, "/public/x", body=b"hello")
+            assert answer.status == status
+        assert len(upstream.requests) == 1
+        assert len(other.requests) == (1 if status == 200 else 0)
+
+
+async def test_retries_end_with_their_budget(upstream: StubUpstream) -> None:
+    """Both endpoints answer nothing: without a budget each of the requests would come twice."""
+    async with StubUpstream() as other:
+        for each in (upstream, other):
+            each.script("/public/x", close)
+        config = settings(upstream.url, other.url, upstream={"retry": {"budget_percent": 10}})
+        async with LocalGateway(config) as gateway:
+            for _ in range(100):
+                assert (await gateway.ask("GET", "/public/x")).status == 502
+            logged = await lines(gateway, 100)
+            retries = sum(line["attempts"] - 1 for line in logged)
+            told = [line for line in logged if "retry.budget_percent" in str(line["reason"])]
+            assert len(told) == 100 - retries
+            text = gateway.worker.state.metrics_text()[0]
+        assert 10 < retries <= 20
+        assert len(upstream.requests) + len(other.requests) == 100 + retries
+        assert b"gatelodge_retries_total %d.0" % retries in text
+
+
+async def test_endpoints_where_nobody_listens_use_up_no_budget(
+    upstream: StubUpstream, down: str
+) -> None:
+    """What was not sent and goes elsewhere brings nobody more than its clients ask for."""
+    config = settings(down, upstream.url, upstream={"retry": {"budget_percent": 0}})
+    async with LocalGateway(config) as gateway:
+        for _ in range(60):
+            assert (await gateway.ask("POST", "/public/x", body=b"x")).status == 200
+    assert len(upstream.requests) == 60
 
 
 async def test_answer_that_has_begun_is_not_tried_again(

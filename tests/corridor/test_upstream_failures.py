@@ -252,7 +252,9 @@ async def test_connection_that_does_not_come_about_in_time_is_504() -> None:
 async def test_connections_to_an_endpoint_are_limited(upstream: StubUpstream) -> None:
     held = Held()
     upstream.script("/public/x", held)
-    async with LocalGateway(settings(upstream.url, upstream={"connections": 2})) as gateway:
+    async with LocalGateway(
+        settings(upstream.url, upstream={"connections": 2, "pending": 0})
+    ) as gateway:
         tasks = [asyncio.create_task(gateway.ask("GET", "/public/x")) for _ in range(2)]
         await upstream.wait(lambda: len(upstream.requests) == 2)
         problem = await gateway.ask("GET", "/public/x", FROM_APP)

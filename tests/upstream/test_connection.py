@@ -9,6 +9,8 @@ from typing import Any, Final
 import pytest
 
 from proxy.errors import (
+    AnswerLate,
+    ConnectionCut,
     ConnectionStale,
     ProxyError,
     RequestTimeout,
@@ -149,7 +151,7 @@ async def test_a_bad_answer_reaches_whoever_waits_for_it() -> None:
     [
         (True, b"", ConnectionStale),
         (True, b"H", UpstreamProtocol),
-        (False, b"", UpstreamProtocol),
+        (False, b"", ConnectionCut),
         (False, b"HTTP/1.1 200 OK\r\nContent-Le", UpstreamProtocol),
     ],
     ids=["reused, not a byte", "reused, a byte", "fresh, not a byte", "fresh, half a head"],
@@ -227,8 +229,17 @@ async def test_a_deadline_fails_the_exchange() -> None:
     wire.connection.read_deadline = 1.0
     assert wire.connection.deadline == 1.0
     wire.connection.expire()
-    assert type(await failure(waiter)) is UpstreamTimeout
+    assert type(await failure(waiter)) is AnswerLate
     assert wire.connection.deadline == NEVER
+
+
+async def test_a_deadline_within_the_answer_is_told_apart() -> None:
+    wire = Wire()
+    waiter = waiting(wire.connection.answer())
+    await turns()
+    wire.feed(b"HTTP/1.1 200 OK\r\n")
+    wire.connection.expire()
+    assert type(await failure(waiter)) is UpstreamTimeout
 
 
 async def test_a_deadline_closes_an_idle_connection() -> None:
@@ -274,7 +285,7 @@ async def test_draining_ends_with_the_connection() -> None:
     waiter = waiting(wire.connection.drain(None))
     await turns()
     wire.connection.expire()
-    assert type(await failure(waiter)) is UpstreamTimeout
+    assert type(await failure(waiter)) is AnswerLate
 
 
 async def test_an_endpoint_waits_for_a_client_that_reads_slowly() -> None:

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.config.model import Endpoint as Address
 from proxy.errors import ConnectTimeout, Overloaded, UpstreamUnreachable
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER, Deadlines
 from proxy.upstream.endpoint import ConnectSettings, Endpoint
-from tests.gateway.fakes import turns
+from tests.gateway.fakes import FakeTransport, turns
 from tests.support.certificates import Authority
 from tests.support.upstream import StubUpstream
 
@@ -296,3 +298,133 @@ async def test_a_unix_socket_that_is_not_there(tmp_path: Path) -> None:
         pytest.raises(UpstreamUnreachable, match="No such file"),
     ):
         await endpoint.connect(5.0)
+
+
+# Room, and who waits for it.
+
+
+class Paper(Endpoint):
+    """An endpoint whose connections are made when the test says so, of nothing."""
+
+    def __init__(self, connections: int, pending: int) -> None:
+        loop = asyncio.get_running_loop()
+        settings = ConnectSettings(10.0, connections, None, None, pending)
+        super().__init__(Address.parse("http://a:1"), settings, loop, Deadlines(loop))
+        self.dialling: list[asyncio.Future[bool]] = []
+
+    async def dial(self, timeout: float) -> UpstreamConnection:  # noqa: ARG002 - as the real one
+        turn: asyncio.Future[bool] = self._loop.create_future()
+        self.dialling.append(turn)
+        if not await turn:
+            raise UpstreamUnreachable("refused")
+        connection = self._protocol()
+        connection.connection_made(FakeTransport(connection))
+        return connection
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["ask", "made", "refused", "back", "lost", "leave", "stream", "end"]),
+        st.integers(0, 20),
+    ),
+    max_size=120,
+)
+
+
+class Story:
+    """What becomes of the requests to one endpoint: each method is one thing that can happen."""
+
+    def __init__(self, connections: int, pending: int) -> None:
+        self.endpoint = Paper(connections, pending)
+        self.asking: list[asyncio.Task[UpstreamConnection]] = []
+        self.busy: list[UpstreamConnection] = []
+        self.streams: list[UpstreamConnection] = []
+
+    def ask(self, _number: int) -> None:
+        idle = self.endpoint.take_idle(10.0)
+        if idle is not None:
+            self.busy.append(idle)
+            return
+        self.asking.append(asyncio.get_running_loop().create_task(self.endpoint.connect(60.0)))
+
+    def made(self, number: int) -> None:
+        self._dialled(number, made=True)
+
+    def refused(self, number: int) -> None:
+        self._dialled(number, made=False)
+
+    def _dialled(self, number: int, *, made: bool) -> None:
+        if self.dialling:
+            self.dialling[number % len(self.dialling)].set_result(made)
+
+    def leave(self, number: int) -> None:
+        if self.asking:
+            self.asking[number % len(self.asking)].cancel()
+
+    def stream(self, number: int) -> None:
+        if self.busy:
+            self.streams.append(self.busy.pop(number % len(self.busy)))
+            self.endpoint.set_apart(self.streams[-1])
+
+    def end(self, number: int) -> None:
+        if self.streams:
+            connection = self.streams.pop(number % len(self.streams))
+            self.endpoint.rejoin(connection)
+            connection.connection_lost(None)
+
+    def lost(self, number: int) -> None:
+        if self.busy:
+            self.busy.pop(number % len(self.busy)).connection_lost(None)
+
+    def back(self, number: int) -> None:
+        if self.busy:
+            connection = self.busy.pop(number % len(self.busy))
+            done(connection)
+            self.endpoint.give_back(connection)
+
+    @property
+    def dialling(self) -> list[asyncio.Future[bool]]:
+        return [turn for turn in self.endpoint.dialling if not turn.done()]
+
+    async def settle(self) -> None:
+        """Let the loop turn, and take in the connections that requests have got."""
+        await turns()
+        for task in [task for task in self.asking if task.done()]:
+            self.asking.remove(task)
+            if not task.cancelled() and task.exception() is None:
+                self.busy.append(task.result())
+
+
+@given(OPERATIONS, st.integers(1, 4), st.integers(0, 4))
+def test_no_more_connections_and_no_more_waiting_than_allowed(
+    operations: list[tuple[str, int]], most: int, pending: int
+) -> None:
+    """Whatever connects, fails, ends, streams or gives up in whatever order; and nobody waits while
+    there is room.
+    """
+
+    async def run() -> None:
+        story = Story(most, pending)
+        endpoint = story.endpoint
+        for operation, number in operations:
+            getattr(story, operation)(number)
+            await story.settle()
+            shared = endpoint.open - endpoint.streams
+            assert endpoint.waiting <= pending
+            assert shared <= most
+            assert not (endpoint.waiting and (endpoint.idle or shared < most))
+            held = len(story.busy) + len(story.streams) + endpoint.idle + len(story.dialling)
+            assert held == endpoint.open
+        for task in story.asking:
+            task.cancel()
+        await asyncio.gather(*story.asking, return_exceptions=True)
+        assert endpoint.waiting == 0
+
+    asyncio.run(run())
+
+
+def done(connection: UpstreamConnection) -> None:
+    """Let a whole exchange pass over the connection."""
+    connection.begin(bodiless=False, upgrade=False)
+    connection._sent = True
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")

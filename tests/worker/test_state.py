@@ -26,7 +26,19 @@ async def test_the_status_counts_connections_and_requests() -> None:
             assert status["requests"] == 1
             assert status["requests_in_flight"] == 0
             assert status["connections"] == {"client": 1, "upstream": 1}
-            assert gateway.endpoints == [{"endpoint": upstream.url, "open": 1, "idle": 1}]
+            assert gateway.endpoints == [
+                {
+                    "endpoint": upstream.url,
+                    "state": "up",
+                    "reason": None,
+                    "weight": "1",
+                    "requests": 0,
+                    "streams": 0,
+                    "waiting": 0,
+                    "open": 1,
+                    "idle": 1,
+                }
+            ]
         await gateway.until(lambda: gateway.status["connections"]["client"] == 0)
 
 
