@@ -1,0 +1,31 @@
+"""The targets by name. One is a module of this folder with four things: `WORDS`, the bytes that
+mean something to what it tests; `seeds()`; `check(data)`, which raises Finding; `describe(data)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Final, Protocol, cast
+
+NAMES: Final = ("target", "cookies", "token", "head", "response")
+
+
+class Target(Protocol):
+    """What such a module is."""
+
+    WORDS: Sequence[bytes]
+
+    def seeds(self) -> Iterable[bytes]:
+        """Return inputs to begin with."""
+
+    def check(self, data: bytes) -> None:
+        """Judge one input. Raises Finding, or whatever the product raises by mistake."""
+
+    def describe(self, data: bytes) -> str:
+        """Return an input for people."""
+
+
+def load(name: str) -> Target:
+    """Return the target called `name`."""
+    return cast("Target", import_module(f"tests.fuzz.{name}"))
