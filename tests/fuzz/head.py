@@ -50,6 +50,15 @@ WORDS: Final = (
     *(b"X-Request-Id: a\r\n", b"Cookie: a=1\r\n", b"http://api.example.test/", _GET, _POST, _CHUNKED),
 )
 
+_OURS: Final = frozenset(
+    {
+        *(b"host", b"x-request-id", b"traceparent", b"transfer-encoding", b"content-length"),
+        *(b"cookie", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"),
+        b"x-forwarded-port",
+    }
+)
+"""Fields that the gateway writes itself, in lower case."""
+
 
 def seeds() -> Iterable[bytes]:
     """Begin with what the attack cases send, in one piece and in small ones."""
@@ -157,6 +166,11 @@ def _compare(
             continue
         require(theirs.method == forwarded.method, f"another method went upstream; {told}")
         require(theirs.target.endswith(forwarded.target), f"another target went upstream; {told}")
+        if theirs.fields:
+            there = {(key.lower(), value) for key, value in theirs.fields}
+            more = [f for f in forwarded.fields if (f[0].lower(), f[1]) not in there]
+            more = [f for f in more if f[0].lower() not in _OURS]
+            require(not more, f"upstream came {more}, which nobody sent; {told}")
         if theirs.body is not None or not opinion.fault:
             require(theirs.body == forwarded.body, f"another body went upstream; {told}")
         elif name == "RFC 9112":
