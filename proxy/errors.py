@@ -93,6 +93,7 @@ class BadRequest(Refusal):
     status, code = 400, "bad_request"
     title = "Bad request"
     detail = "The request could not be understood."
+    closes = True  # whoever writes one thing wrong may have written the next one too
 
 
 class BadTarget(BadRequest):
@@ -111,12 +112,14 @@ class AmbiguousPath(BadRequest):
     code = "ambiguous_path"
     title = "Ambiguous path"
     detail = "The path can be read in more than one way, and the readings are not guarded alike."
+    closes = False
 
 
 class BadCookie(BadRequest):
     code = "bad_cookie"
     title = "Bad Cookie header"
     detail = "The Cookie header is larger than a session can be."
+    closes = False
 
 
 class Unauthorized(Refusal):

@@ -97,11 +97,8 @@ async def test_no_secret_is_ever_in_a_line(gateway: LocalGateway) -> None:
 
 async def test_path_and_user_cannot_forge_a_line(gateway: LocalGateway) -> None:
     forged = '\n{"event": "request", "user": "root"}\x1b[2J\u2028\ud7ff'
-    async with RawClient(gateway.port) as client:
-        await client.send(request("GET", '/api/%0a%1b[2J"x', signed_in(forged)))
-        await client.read_answers()
-        await client.send(request("GET", "/api/x", signed_in(forged)))
-        await client.read_answers(2)
+    await gateway.ask("GET", '/api/%0a%1b[2J"x', signed_in(forged))
+    await gateway.ask("GET", "/api/x", signed_in(forged))
     await gateway.until(lambda: len(gateway.log_lines()) == 2)
     text = gateway.log_text()
     assert text.isascii()

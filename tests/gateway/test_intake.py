@@ -38,17 +38,17 @@ def test_the_next_head_is_counted_anew() -> None:
 
 def test_what_is_around_a_body_is_bounded_and_the_body_is_not() -> None:
     intake = Intake(LIMIT)
-    assert intake.add_to_body(1_000_000, 1_000_000) is None
-    assert intake.add_to_body(2 * LIMIT, 1_000_000) is None
+    assert intake.add_to_body(bytes(1_000_000), 1_000_000) is None
+    assert intake.add_to_body(bytes(2 * LIMIT), 1_000_000) is None
     intake.lose()
-    assert intake.add_to_body(2 * LIMIT, 0) is None
-    assert isinstance(intake.add_to_body(1, 0), HeadTooLarge)
+    assert intake.add_to_body(bytes(2 * LIMIT), 0) is None
+    assert isinstance(intake.add_to_body(bytes(1), 0), HeadTooLarge)
 
 
 def test_chunks_of_one_byte_each_are_no_trailers() -> None:
     intake = Intake(LIMIT)
     for body in range(1, 10_000):
-        assert intake.add_to_body(6, body) is None
+        assert intake.add_to_body(bytes(6), body) is None
 
 
 # Where the parser stands.
@@ -81,7 +81,7 @@ def test_a_body_of_the_declared_length_leaves_it_at_rest(pieces: list[int]) -> N
     assert not intake.end_head(GET, 5)
     for size in pieces:
         assert not intake.at_rest
-        intake.add_to_body(size, 5)
+        intake.add_to_body(bytes(size), 5)
     assert intake.at_rest
 
 
@@ -99,16 +99,16 @@ def test_bytes_behind_the_message_are_the_next_one_of_which_nothing_is_known() -
         assert not lost.at_rest
     behind = Intake(LIMIT)
     behind.end_head(GET, 5)
-    behind.add_to_body(6, 5)
+    behind.add_to_body(bytes(6), 5)
     assert not behind.at_rest
-    behind.add_to_body(1, 5)
+    behind.add_to_body(bytes(1), 5)
     assert not behind.at_rest
 
 
 def test_chunks_have_an_end_that_is_not_reckoned() -> None:
     intake = Intake(LIMIT)
     assert not intake.end_head(GET, None)
-    intake.add_to_body(5, 0)
+    intake.add_to_body(bytes(5), 0)
     assert not intake.at_rest
 
 
@@ -142,16 +142,16 @@ def test_its_text_holds_numbers_only() -> None:
 def test_bytes_behind_a_body_before_anything_was_made_of_them_are_not_at_rest() -> None:
     intake = Intake(LIMIT)
     intake.end_head(GET, 5)
-    intake.add_to_body(5, 0)  # the parser may have stopped within the body
-    intake.add_to_body(3, 0)
+    intake.add_to_body(bytes(5), 0)  # the parser may have stopped within the body
+    intake.add_to_body(bytes(3), 0)
     assert not intake.at_rest
-    intake.add_to_body(0, 5)
+    intake.add_to_body(bytes(0), 5)
     assert not intake.at_rest
 
 
 def test_resuming_the_parser_adds_nothing() -> None:
     intake = Intake(LIMIT)
     intake.end_head(GET, 5)
-    intake.add_to_body(5, 0)
-    intake.add_to_body(0, 5)
+    intake.add_to_body(bytes(5), 0)
+    intake.add_to_body(bytes(0), 5)
     assert intake.at_rest

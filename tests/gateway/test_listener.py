@@ -154,7 +154,8 @@ async def test_a_last_request_ends_the_connection(data: bytes, minor: int) -> No
     await listener.feed(data)
     assert listener.written == b"</>"
     assert listener.gateway.heads[0].minor == minor
-    assert listener.transport.calls == ["close"]
+    asked = b"upgrade" not in data.lower() and b"keep-alive" not in data
+    assert listener.transport.calls == ["close" if asked else "write_eof"]
 
 
 async def test_what_follows_a_declined_upgrade_is_never_a_request() -> None:
@@ -168,7 +169,7 @@ async def test_a_gateway_that_closes_ends_each_connection_with_its_next_answer()
     listener.gateway.closing = True
     await listener.feed(GET % b"/1" + GET % b"/2")
     assert listener.written == b"</1>"
-    assert listener.transport.calls == ["close"]
+    assert listener.transport.calls == ["write_eof"]
 
 
 async def test_a_connection_beyond_the_limit_is_refused_and_nothing_of_it_is_read() -> None:
