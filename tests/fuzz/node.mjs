@@ -22,6 +22,7 @@ function judge(bytes) {
     };
     const server = http.createServer(take);
     server.on('checkContinue', take);
+    server.on('checkExpectation', take);
     server.on('connect', (_request, socket) => socket.destroy());
     server.on('clientError', (error, socket) => {
       fault = error.code ?? 'error';

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-REQUEST_LINE: Final = re.compile(rb"(%b) ([\x21-\x7e]+) +HTTP/(\d)\.(\d)" % _TOKEN)
-STATUS_LINE: Final = re.compile(rb"HTTP/(\d)\.(\d) (\d{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+# Three things more than the grammar has, as llhttp takes them and they can do no harm: more spaces in
+# a request line (RFC 9112 section 3 allows it), any CR and LF before a request line (section 2.2 speaks of
+# empty lines), and anything in a reason phrase, which goes nowhere.
+REQUEST_LINE: Final = re.compile(rb"(%b) +([\x21-\x7e]+) +HTTP/(\d)\.(\d)" % _TOKEN)
+STATUS_LINE: Final = re.compile(rb"HTTP/(\d)\.(\d) (\d{3})(?: [^\r\n]*)?")
 FIELD: Final = re.compile(rb"(%b):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*" % _TOKEN)
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _DIGITS: Final = re.compile(rb"[0-9]{1,19}")
@@ -146,8 +149,8 @@ def read_requests(data: bytes) -> Requests:
     reader, found = _Reader(data), Requests([])
     try:
         while reader.left:
-            while reader.left.startswith(b"\r\n"):  # section 2.2: an empty line or more
-                reader.exactly(2)
+            while reader.left[:1] in {b"\r", b"\n"}:
+                reader.exactly(1)
             if reader.left:
                 _request(reader, found.requests)
     except Fault as fault:

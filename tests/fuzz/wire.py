@@ -54,11 +54,11 @@ class Line(FakeTransport):
 
     def resume_reading(self) -> None:
         super().resume_reading()
-        if self._held:
+        for _ in self._held:
             asyncio.get_running_loop().call_soon(self._deliver)
 
     def _deliver(self) -> None:
-        while self._held and self.reading and not self.is_closing():
+        if self._held and self.reading and not self.is_closing():
             self.protocol.data_received(self._held.pop(0))
 
     def hang_up(self, error: Exception | None = None) -> None:

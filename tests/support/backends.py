@@ -20,43 +20,62 @@ NOTHING: Final = "nothing"
 REFUSED: Final = "refused"
 """The server answers with an error or a redirect of its own."""
 
-SITE: Final = (
-    (GUARDED, re.compile(r"/admin(?:/.*)?", re.DOTALL)),
-    (GUARDED, re.compile(r"/users/[^/]+/admin(?:/.*)?", re.DOTALL)),
-    (OPEN, re.compile(r"/public(?:/.*)?", re.DOTALL)),
-    (OPEN, re.compile(r"/users(?:/.*)?", re.DOTALL)),
-)
-"""What every backend serves: handler and paths, in the order in which it looks for one."""
-SITE_FOLDED: Final = tuple((name, re.compile(p.pattern, p.flags | re.I)) for name, p in SITE)
+Site = tuple[tuple[str, re.Pattern[str]], ...]
+"""Handlers and the paths that they are for, in the order in which a router looks."""
+
+
+def _site(below: str, flags: re.RegexFlag = re.DOTALL) -> Site:
+    """Return what every backend serves; `below` is what may follow a handler's own path."""
+    return tuple(
+        (handler, re.compile(rf"{path}(?:{below})?", flags))
+        for handler, path in (
+            (GUARDED, "/admin"),
+            (GUARDED, "/users/[^/]+/admin"),
+            (OPEN, "/public"),
+            (OPEN, "/users"),
+        )
+    )
+
+
+SITE: Final = _site("/.*")
+SITE_IN_ANY_CASE: Final = _site("/.*", re.DOTALL | re.IGNORECASE)
+_SITE_OF_WERKZEUG: Final = _site("/|/[^/].*", re.NOFLAG)
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """`read` makes the router's path of the one that arrives; None when the server refuses it.
-
-    `ignores_case`: the router takes `/ADMIN` for `/admin`.
-    """
+    """`read` makes the router's path of the one that arrives; None when the server refuses it."""
 
     name: str
     read: Callable[[str], str | None]
-    ignores_case: bool = False
+    site: Site = SITE
+
+    @property
+    def ignores_case(self) -> bool:
+        """Whether `/ADMIN` is `/admin` to it."""
+        return self.site is SITE_IN_ANY_CASE
 
     def handler(self, target: str) -> str:
         """Return which handler serves a request for `target`, which is in origin form."""
         path = self.read(target.partition("?")[0])
-        return REFUSED if path is None else serve(path, ignores_case=self.ignores_case)
+        return REFUSED if path is None else serve(path, self.site)
 
 
-def serve(path: str, *, ignores_case: bool = False) -> str:
+def serve(path: str, site: Site = SITE) -> str:
     """Return the handler of the site for a path as a router sees it."""
-    for name, pattern in SITE_FOLDED if ignores_case else SITE:
-        if pattern.fullmatch(path):
-            return name
-    return NOTHING
+    return next((name for name, pattern in site if pattern.fullmatch(path)), NOTHING)
 
 
-def _as_sent(path: str) -> str:
-    return path
+_MALFORMED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def express(path: str) -> str | None:
+    """path-to-regexp on the path as sent; a parameter that is no escaped UTF-8 is an error."""
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return None
+    return None if _MALFORMED.search(path) else path
 
 
 def _latin1(path: str) -> str:
@@ -64,14 +83,26 @@ def _latin1(path: str) -> str:
     return unquote_to_bytes(path).decode("latin-1")
 
 
-def _utf8(path: str) -> str:
-    """ASGI: the decoded path, what is no UTF-8 replaced."""
-    return unquote(path)
+def starlette(path: str) -> str:
+    """ASGI: the decoded path, what is no UTF-8 replaced. Routes are regular expressions that end in
+    `$`, before which there may be a newline.
+    """
+    return unquote(path).removesuffix("\n")
 
 
-def _wsgiref(path: str) -> str:
-    """http.server makes one slash of those that a path begins with; the rest is WSGI."""
-    return unquote("/" + path.lstrip("/") if path.startswith("//") else path, "iso-8859-1")
+def wsgiref(path: str) -> str:
+    """http.server: one slash in the place of those that the path begins with; then WSGI."""
+    return _latin1("/" + path.lstrip("/"))
+
+
+def waitress(path: str) -> str:
+    """WSGI; then one slash in the place of those that the path begins with."""
+    return "/" + _latin1(path).lstrip("/")
+
+
+def werkzeug(path: str) -> str:
+    """The path of Werkzeug's router, which is Flask's, and begins with one slash."""
+    return "/" + unquote(path).lstrip("/")
 
 
 _DOT: Final = re.compile(r"\.|%2e", re.IGNORECASE)
@@ -97,7 +128,7 @@ def whatwg(path: str) -> str:
 def nginx(path: str) -> str | None:
     """ngx_http_parse_complex_uri: decoded once, slashes merged, dots resolved, NUL refused."""
     text = _latin1(path)
-    if "\0" in text:
+    if "\0" in text or _MALFORMED.search(path):
         return None
     kept: list[str] = []
     segments = text.split("/")[1:]
@@ -117,7 +148,9 @@ def nginx(path: str) -> str | None:
 
 def go_mux(path: str) -> str | None:
     """net/http's ServeMux: a path that is not clean is redirected to the one that is."""
-    text = _utf8_strict(path)
+    if _MALFORMED.search(path):
+        return None
+    text = _latin1(path)
     clean = posixpath.normpath(text) if text else "/"
     clean = "/" + clean.lstrip("/")
     if text.endswith("/") and clean != "/":
@@ -125,13 +158,11 @@ def go_mux(path: str) -> str | None:
     return text if clean == text else None
 
 
-def go_clean(path: str) -> str:
+def go_clean(path: str) -> str | None:
     """A Go handler that cleans the path by itself, as http.FileServer does."""
-    return "/" + posixpath.normpath("/" + _utf8_strict(path)).lstrip("/")
-
-
-def _utf8_strict(path: str) -> str:
-    return unquote_to_bytes(path).decode("latin-1")
+    if _MALFORMED.search(path):
+        return None
+    return "/" + posixpath.normpath("/" + _latin1(path)).lstrip("/")
 
 
 def tomcat(path: str) -> str | None:
@@ -173,17 +204,22 @@ def _trimmed(text: str) -> str:
 
 
 REAL: Final = {
-    "nginx": Backend("nginx", nginx),
-    "node-url": Backend("node-url", whatwg),
-    "express": Backend("express", _as_sent, ignores_case=True),
-    "express-strict": Backend("express-strict", _as_sent),
-    "gunicorn": Backend("gunicorn", _latin1),
-    "waitress": Backend("waitress", _latin1),
-    "werkzeug": Backend("werkzeug", _latin1),
-    "wsgiref": Backend("wsgiref", _wsgiref),
-    "starlette": Backend("starlette", _utf8),
-    "go-mux": Backend("go-mux", go_mux),
-    "go-clean": Backend("go-clean", go_clean),
+    backend.name: backend
+    for backend in (
+        Backend("nginx", nginx),
+        Backend("node-url", whatwg),
+        Backend("express", express, SITE_IN_ANY_CASE),
+        Backend("express-strict", express),
+        Backend("express4", express, SITE_IN_ANY_CASE),
+        Backend("express4-strict", express),
+        Backend("gunicorn", _latin1),
+        Backend("waitress", waitress),
+        Backend("werkzeug", werkzeug, _SITE_OF_WERKZEUG),
+        Backend("wsgiref", wsgiref),
+        Backend("starlette", starlette),
+        Backend("go-mux", go_mux),
+        Backend("go-clean", go_clean),
+    )
 }
 """Models of servers that tests start, by name."""
 
@@ -191,6 +227,6 @@ MODELS: Final = (
     *REAL.values(),
     Backend("rack", rack),
     Backend("tomcat", tomcat),
-    Backend("iis", iis, ignores_case=True),
-    Backend("everything", everything, ignores_case=True),
+    Backend("iis", iis, SITE_IN_ANY_CASE),
+    Backend("everything", everything, SITE_IN_ANY_CASE),
 )
