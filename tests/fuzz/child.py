@@ -6,9 +6,9 @@ What is found lies in FOLDER/crashes/NAME/, the working corpus in FOLDER/corpus/
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -16,13 +16,12 @@ from random import Random, SystemRandom
 from time import monotonic
 from typing import Any, Final
 
+from tests.fuzz.crashes import FOUND, folder_of, keep
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.targets import Target, load
 
 SIZE_MAX: Final = 4096
 """Bytes of an input."""
-FOUND: Final = 77
-"""Exit code when something was found; libFuzzer's own."""
 _OURS: Final = 0.7
 """The share of mutations that are ours and not libFuzzer's."""
 
@@ -30,18 +29,18 @@ _OURS: Final = 0.7
 def main() -> None:
     """Run the target until the time is over or something is found."""
     name, seconds, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    corpus, crashes = folder / "corpus" / name, folder / "crashes" / name
+    corpus, crashes = folder / "corpus" / name, folder_of(folder, name)
     corpus.mkdir(parents=True, exist_ok=True)
     crashes.mkdir(parents=True, exist_ok=True)
     atheris = engine()
     if atheris is None:
-        plain(load(name), name, seconds, crashes)
+        plain(load(name), name, seconds, folder)
         return
     with atheris.instrument_imports(include=["proxy"]):
         target = load(name)
         pool = list(target.seeds())
     _write_seeds(corpus, pool)
-    mutate = Mutator(pool, target.WORDS)
+    mutate = Mutator(pool, target.WORDS, head=target.HEAD_BYTES)
     options = [
         f"-max_total_time={seconds}",
         f"-max_len={SIZE_MAX}",
@@ -49,6 +48,7 @@ def main() -> None:
         "-timeout=60",
         "-rss_limit_mb=2048",
         "-print_final_stats=1",
+        f"-error_exitcode={FOUND}",
         "-reload=0",
         str(corpus),
     ]
@@ -91,23 +91,20 @@ def _write_seeds(corpus: Path, pool: list[bytes]) -> None:
         (corpus / hashlib.sha256(data).hexdigest()[:40]).write_bytes(data)
 
 
-def plain(target: Target, name: str, seconds: float, crashes: Path) -> None:
+def plain(target: Target, name: str, seconds: float, folder: Path) -> None:
     """Run `target` without coverage for so long; keep what fails and exit."""
     pool = list(target.seeds())
-    mutate, random = Mutator(pool, target.WORDS), SystemRandom()
+    mutate, random = Mutator(pool, target.WORDS, head=target.HEAD_BYTES), SystemRandom()
     end, done = monotonic() + seconds, 0
     while monotonic() < end:
         data = pool[done] if done < len(pool) else mutate(random.choice(pool), SIZE_MAX, random)
         done += 1
         try:
             target.check(data)
-        except BaseException:
-            file = crashes / f"crash-{hashlib.sha256(data).hexdigest()[:40]}"
-            file.write_bytes(data)
-            print(f"{name}: {target.describe(data)}\nTest unit written to {file}", file=sys.stderr)
-            raise
-        if not done % 1000:
-            gc.collect()
+        except Exception:  # noqa: BLE001 - whatever it is, it was found
+            traceback.print_exc()
+            keep(folder, name, data)
+            sys.exit(FOUND)
     print(f"stat::number_of_executed_units: {done}", file=sys.stderr)
 
 

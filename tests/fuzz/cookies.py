@@ -23,6 +23,7 @@ NOTHING: Final = "nothing"
 AMBIGUOUS: Final = "ambiguous"
 INVALID: Final = "invalid"
 
+HEAD_BYTES: Final = 1
 WORDS: Final = (
     *(b";", b"; ", b"=", b" ", b"\t", b'"', b",", b"%", b"%41", b"%00", b"%zz", b"\xff", b"\x00"),
     *(b".0=", b".1=", b".2=", b".10=", b".63=", b".64=", b".00=", b".x=", b"-old=", b"=T", b"=U"),
@@ -165,7 +166,9 @@ def check(data: bytes) -> None:
 def _check_strip(header: bytes, names: tuple[str, ...], compiled: CookieNames) -> None:
     """What goes upstream: the other cookies, in their order, with their bytes."""
     left = strip(header, compiled)
-    kept = [pair for pair in header.split(b";") if owner(_trim(pair.partition(b"=")[0]), names) is None]
+    kept = [
+        pair for pair in header.split(b";") if owner(_trim(pair.partition(b"=")[0]), names) is None
+    ]
     if len(kept) == len(header.split(b";")):
         require(left == header, "a header without a session was changed")
     elif b"".join(kept).strip(b" \t"):

@@ -8,7 +8,6 @@ its model in tests/support/backends.py says, since the quick tests rely on that.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,15 +17,15 @@ from time import monotonic
 from typing import Final
 
 from tests.fuzz import target as targets
+from tests.fuzz.crashes import FOUND, keep
 from tests.fuzz.finding import Finding
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.servers import Server, ServersFailed, ask_all, start_servers
 from tests.support.backends import GUARDED, NOTHING, REAL, REFUSED
 
 NAME: Final = "differential"
-BATCH: Final = 400
-"""Targets that are sent at a time."""
-FOUND: Final = 77
+BATCH: Final = 1500
+"""Inputs that are judged at a time; a quarter of them is forwarded."""
 _SIZE_MAX: Final = 400
 _NOT_SERVED: Final = {NOTHING, REFUSED}
 
@@ -36,15 +35,17 @@ def judge(inputs: list[bytes], servers: list[Server]) -> int:
 
     Raises Finding.
     """
-    sent: dict[str, bytes] = {}
+    sent: dict[tuple[str, bool], bytes] = {}
     for data in inputs:
-        for target in targets.forwarded(*targets.parts(data)):
-            sent.setdefault(target, data)
-    answers = asyncio.run(ask_all(servers, list(sent)))
-    for server, served in answers.items():
-        for (target, data), handler in zip(sent.items(), served, strict=True):
-            _check(server, target, data, handler)
-    return len(sent)
+        table, target = targets.parts(data)
+        for forwarded in targets.forwarded(table, target):
+            sent.setdefault((forwarded, table.case_sensitive), data)
+    distinct = list(dict.fromkeys(target for target, _ in sent))
+    for server, served in asyncio.run(ask_all(servers, distinct)).items():
+        handlers = dict(zip(distinct, served, strict=True))
+        for (target, _), data in sent.items():
+            _check(server, target, data, handlers[target])
+    return len(distinct)
 
 
 def _check(server: str, target: str, data: bytes, handler: str) -> None:
@@ -78,22 +79,26 @@ def generated(random: Random, corpus: Path | None = None) -> Iterator[bytes]:
         yield mutate(random.choice(pool), _SIZE_MAX, random)
 
 
+def replay(data: bytes) -> None:
+    """Ask all servers about one input. Raises Finding."""
+    with tempfile.TemporaryDirectory() as folder, start_servers(Path(folder)) as servers:
+        judge([data], servers)
+
+
 def main() -> None:
     """Run until the time is over or something is found."""
     seconds, folder = float(sys.argv[1]), Path(sys.argv[2])
-    crashes = folder / "crashes" / "target"
-    crashes.mkdir(parents=True, exist_ok=True)
     inputs = generated(SystemRandom(), folder / "corpus" / "target")
     end, asked, made = monotonic() + seconds, 0, 0
     with tempfile.TemporaryDirectory() as temporary, start_servers(Path(temporary)) as servers:
         names = ", ".join(server.name for server in servers)
         print(f"asking {names}", file=sys.stderr)
         while monotonic() < end:
-            batch = [next(inputs) for _ in range(BATCH * 4)]
+            batch = [next(inputs) for _ in range(BATCH)]
             made += len(batch)
             asked += judge(batch, servers)
-        print(f"forwarded and asked at {len(servers)} servers: {asked}", file=sys.stderr)
     print(f"stat::number_of_executed_units: {made}", file=sys.stderr)
+    print(f"stat::asked_at_{len(servers)}_servers: {asked}", file=sys.stderr)
 
 
 if __name__ == "__main__":
@@ -102,8 +107,6 @@ if __name__ == "__main__":
     except ServersFailed as failure:
         sys.exit(str(failure))
     except Found as found:
-        file = Path(sys.argv[2]) / "crashes" / "target"
-        file /= f"crash-{hashlib.sha256(found.data).hexdigest()[:40]}"
-        file.write_bytes(found.data)
-        print(f"{found}\nTest unit written to {file}", file=sys.stderr)
+        print(found, file=sys.stderr)
+        keep(Path(sys.argv[2]), NAME, found.data)
         sys.exit(FOUND)

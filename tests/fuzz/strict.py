@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# Three things more than the grammar has, as llhttp takes them and they can do no harm: more spaces in
-# a request line (RFC 9112 section 3 allows it), any CR and LF before a request line (section 2.2 speaks of
+# Three things more than the grammar has, as llhttp takes them and they can do no harm: more spaces
+# in a request line (RFC 9112 section 3 allows it), any CR and LF before one (section 2.2 speaks of
 # empty lines), and anything in a reason phrase, which goes nowhere.
 REQUEST_LINE: Final = re.compile(rb"(%b) +([\x21-\x7e]+) +HTTP/(\d)\.(\d)" % _TOKEN)
 STATUS_LINE: Final = re.compile(rb"HTTP/(\d)\.(\d) (\d{3})(?: [^\r\n]*)?")

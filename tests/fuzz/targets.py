@@ -1,5 +1,5 @@
-"""The targets by name. One is a module of this folder with four things: `WORDS`, the bytes that
-mean something to what it tests; `seeds()`; `check(data)`, which raises Finding; `describe(data)`.
+"""The targets by name. One is a module of this folder that has what `Target` asks for; each has an
+oracle, and none is content with not to crash.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ NAMES: Final = ("target", "cookies", "token", "head", "response")
 
 
 class Target(Protocol):
-    """What such a module is."""
+    """What such a module holds: `WORDS`, bytes that mean something to what it tests, and
+    `HEAD_BYTES`, how many bytes an input begins with that only choose.
+    """
 
     WORDS: Sequence[bytes]
+    HEAD_BYTES: int
 
     def seeds(self) -> Iterable[bytes]:
         """Return inputs to begin with."""

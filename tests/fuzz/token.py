@@ -11,10 +11,12 @@ Input: a kind, a number, and bytes. By kind:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
+
+from pydantic import SecretStr
 
 from proxy.config.model import JwtOptions, PrincipalPaths, SessionConfig
 from proxy.core.authjs import AuthjsVerifier
@@ -63,7 +65,7 @@ class Vector:
     token: str
     cookie: str
     at: float
-    claims: dict[str, Any] | None
+    claims: Mapping[str, Any] | None
 
 
 def _rule(vector: dict[str, Any]) -> SessionRule:
@@ -96,11 +98,9 @@ def vectors() -> tuple[Vector, ...]:
             continue
         if credential is None:
             continue
-        claims = _verify(rule.verifier, credential.token, credential.name, at)
-        name, token = credential.name, credential.token
-        found.append(
-            Vector(vector["id"], rule, token, name, at, claims and claims.claims)
-        )
+        verified = _verify(rule.verifier, credential.token, credential.name, at)
+        claims = None if verified is None else verified.claims
+        found.append(Vector(vector["id"], rule, credential.token, credential.name, at, claims))
     return tuple(found)
 
 
@@ -197,7 +197,7 @@ def _check_forged(vector: Vector, edits: bytes) -> None:
 
 @cache
 def _sealer() -> tuple[SessionRule, IdentityHeaders, PrincipalReader]:
-    rule = SessionRule.compile("web", SessionConfig(secret=[SECRET]))
+    rule = SessionRule.compile("web", SessionConfig(secret=(SecretStr(SECRET),)))
     headers = {"X-User-Id": "id", "X-User-Email": "email", "X-User-Name": "name"}
     more = {"X-User-Roles": "roles", "X-User-Org": "claims.org.id"}
     return rule, IdentityHeaders({**headers, **more}), PrincipalReader(PrincipalPaths())

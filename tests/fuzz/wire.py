@@ -98,7 +98,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.problems: list[str] = []
         self.set_exception_handler(self._note)
 
-    async def create_connection(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+    async def create_connection(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:
         await asyncio.sleep(0)
         protocol = protocol_factory()
         line = Line(protocol, lambda line, data: self.upstream(line, data))
@@ -227,7 +227,7 @@ class Wire:
         return line
 
     async def feed(self, line: Line, *pieces: bytes) -> None:
-        """Send bytes of a client, each piece when all that the last one made happen has happened."""
+        """Send bytes of a client, each piece when nothing is left to do for the last one."""
         for piece in pieces:
             line.say(piece)
             await self.loop.settle()

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.types import StartResponse
 
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import Map, Rule
@@ -17,15 +18,13 @@ from werkzeug.serving import run_simple
 
 from tests.support.backends import NOTHING, serve
 
-Start = Callable[[str, list[tuple[str, str]]], object]
 
-
-def app(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+def app(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
     """Serve by PATH_INFO, as most middlewares and small apps do."""
     return _answer(start, serve(environ["PATH_INFO"]))
 
 
-def _answer(start: Start, handler: str) -> Iterable[bytes]:
+def _answer(start: StartResponse, handler: str) -> Iterable[bytes]:
     start("200 OK", [("X-Handler", handler), ("Content-Length", "0")])
     return [b""]
 
@@ -45,7 +44,7 @@ _MAP = Map(
 )
 
 
-def routed(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+def routed(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
     """Serve by Werkzeug's router, which is Flask's."""
     try:
         handler, _ = _MAP.bind_to_environ(environ).match()
@@ -57,14 +56,14 @@ def routed(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
 class _QuietWerkzeug(WerkzeugHandler):
     protocol_version = "HTTP/1.1"
 
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - its name there
+    def log(self, type: str, message: str, *args: Any) -> None:
         pass
 
 
