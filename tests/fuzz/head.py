@@ -7,14 +7,13 @@ Input: the size of the pieces in which the bytes come (0: one piece), then the b
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import Final
 
 from tests.fuzz import seeds as sources
 from tests.fuzz.finding import Finding, require
 from tests.fuzz.opinions import OPINIONS, by_h11
 from tests.fuzz.strict import Fault, Request, Requests, read_requests, read_response, values
-from tests.fuzz.wire import Handled, Line, Wire, cut
+from tests.fuzz.wire import Handled, Line, Wire, cut, wire_for
 from tests.support.exchanges import SECRET
 
 CONFIG: Final = f"""
@@ -110,6 +109,7 @@ class _Upstream:
         for data in self.received.values():
             reading, other = read_requests(data), by_h11(data)
             require(not reading.fault, f"upstream came {data!r}: {reading.fault}")
+            require(not reading.rest, f"upstream came half a head: {data!r}")
             whole = [r for r in reading.requests if r.body is not None]
             theirs = [r for r in other.requests if r.body is not None]
             require(_same(whole, theirs), f"upstream came {data!r}, h11: {other.fault}")
@@ -124,11 +124,6 @@ def _same(ours: list[Request], theirs: list[Request]) -> bool:
     ]
 
 
-@cache
-def _wire() -> Wire:
-    return Wire(CONFIG)
-
-
 def check(data: bytes, opinions: Iterable[str] = tuple(OPINIONS)) -> None:
     """Judge one input, comparing with these opinions. Raises Finding."""
     size, raw = (data[0] if data else 0), data[1:]
@@ -140,7 +135,7 @@ def check(data: bytes, opinions: Iterable[str] = tuple(OPINIONS)) -> None:
         await wire.feed(line, *cut(raw, size))
         return line
 
-    wire = _wire()
+    wire = wire_for(CONFIG)
     line = wire.run(story)
     upstream.check_valid()
     handled = wire.gateway.handled

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# Three things more than the grammar has, as llhttp takes them and they can do no harm: more spaces
-# in a request line (RFC 9112 section 3 allows it), any CR and LF before one (section 2.2 speaks of
-# empty lines), and anything in a reason phrase, which goes nowhere.
+# What is taken beyond the grammar, as llhttp takes it and it can do no harm: more spaces in a request
+# line (RFC 9112 section 3 allows it), any CR and LF before one (section 2.2 speaks of empty lines) and
+# behind an interim response, and anything in a reason phrase, which goes nowhere.
 REQUEST_LINE: Final = re.compile(rb"(%b) +([\x21-\x7e]+) +HTTP/(\d)\.(\d)" % _TOKEN)
 STATUS_LINE: Final = re.compile(rb"HTTP/(\d)\.(\d) (\d{3})(?: [^\r\n]*)?")
 FIELD: Final = re.compile(rb"(%b):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*" % _TOKEN)
@@ -28,6 +28,14 @@ class Fault(Exception):
 
 class Unfinished(Exception):
     """The bytes end within a message."""
+
+
+class _InHead(Unfinished):
+    """The bytes end within a head, of which so much has come."""
+
+    def __init__(self, begun: bytes) -> None:
+        super().__init__()
+        self.begun = begun
 
 
 Fields = list[tuple[bytes, bytes]]
@@ -46,10 +54,13 @@ class Request:
 
 @dataclass(slots=True)
 class Requests:
-    """What a connection holds: requests, and why the reading stopped, if it did not at the end."""
+    """What a connection holds: requests, and why the reading stopped, if it did not at the end.
+    `rest` is a head that has begun and not ended.
+    """
 
     requests: list[Request]
     fault: str = ""
+    rest: bytes = b""
 
 
 def values(fields: Fields, name: bytes) -> list[bytes]:
@@ -94,6 +105,10 @@ class _Reader:
             raise Unfinished
         self.at += size
         return data
+
+    def pass_empty_lines(self) -> None:
+        while self.left[:1] in {b"\r", b"\n"}:
+            self.at += 1
 
     def fields(self) -> Fields:
         found: Fields = []
@@ -149,24 +164,29 @@ def read_requests(data: bytes) -> Requests:
     reader, found = _Reader(data), Requests([])
     try:
         while reader.left:
-            while reader.left[:1] in {b"\r", b"\n"}:
-                reader.exactly(1)
+            reader.pass_empty_lines()
             if reader.left:
                 _request(reader, found.requests)
     except Fault as fault:
         found.fault = str(fault)
+    except _InHead as head:
+        found.rest = head.begun
     except Unfinished:
         pass
     return found
 
 
 def _request(reader: _Reader, into: list[Request]) -> None:
-    line = reader.line()
-    match = REQUEST_LINE.fullmatch(line)
-    if match is None or match[3] != b"1" or match[4] not in b"01":
-        raise Fault(f"the request line {line!r}")
+    begun = reader.left
+    try:
+        line = reader.line()
+        match = REQUEST_LINE.fullmatch(line)
+        if match is None or match[3] != b"1" or match[4] not in b"01":
+            raise Fault(f"the request line {line!r}")
+        fields = reader.fields()
+    except Unfinished:
+        raise _InHead(begun) from None
     minor = int(match[4])
-    fields = reader.fields()
     request = Request(match[1], match[2], minor, fields)
     if is_chunked(fields):
         if minor == 0:
@@ -214,6 +234,7 @@ def read_response(data: bytes, *, method: bytes = b"GET", ended: bool = False) -
         if status >= 200:
             break
         interim.append(status)
+        reader.pass_empty_lines()
     persistent = b"keep-alive" in options(fields) if minor == 0 else b"close" not in options(fields)
     response = Response(status, fields, b"", False, persistent, b"", interim)
     if method == b"HEAD" or status in {204, 304}:

@@ -190,6 +190,11 @@ class Wire:
         """
         return self.loop.run_until_complete(self._run(story))
 
+    def close(self) -> None:
+        """Close the loop; nothing runs on it any more."""
+        self._deadlines.stop()
+        self.loop.close()
+
     async def _run(self, story: Callable[[Wire], Coroutine[Any, Any, T]]) -> T:
         loop, config = self.loop, self._config
         loop.lines, loop.problems = [], []
@@ -216,8 +221,13 @@ class Wire:
             await loop.settle()
         require(not loop.problems, f"the loop was told of {loop.problems}")
         require(not self.server.clients, "a client's connection is left over")
-        require(self._metrics.in_flight == 0, "an exchange has no end")
+        require(not self.busy, "an exchange has no end")
         return result
+
+    @property
+    def busy(self) -> bool:
+        """Whether an exchange is under way."""
+        return self._metrics.in_flight > 0
 
     def client(self) -> Line:
         """Open a client's connection."""
@@ -231,6 +241,23 @@ class Wire:
         for piece in pieces:
             line.say(piece)
             await self.loop.settle()
+
+
+_WIRES: Final[dict[str, Wire]] = {}
+
+
+def wire_for(config: str) -> Wire:
+    """Return the wire for a configuration, the same one each time."""
+    if config not in _WIRES:
+        _WIRES[config] = Wire(config)
+    return _WIRES[config]
+
+
+def forget_wires() -> None:
+    """Close all wires, so that the next are made anew."""
+    for wire in _WIRES.values():
+        wire.close()
+    _WIRES.clear()
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
