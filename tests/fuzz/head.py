@@ -1,20 +1,26 @@
 """Request framing: what we make of a client's bytes, others make of them too, or nothing; and what
 we send upstream is HTTP/1.1 to the letter.
 
-Input: the size of the pieces in which the bytes come (0: one piece), then the bytes.
+However the bytes are cut (known heads that come alone go by the lane), the same goes upstream, and
+the backend is told who it is by the gateway alone.
+
+Input: the size of the pieces in which the bytes come (see wire.cut), then the bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
+from proxy.core.cookies import AUTO
 from tests.fuzz import seeds as sources
+from tests.fuzz.cookies import owner, slow_pairs
 from tests.fuzz.finding import Finding, require
 from tests.fuzz.opinions import OPINIONS, by_h11
 from tests.fuzz.strict import Fault, Request, Requests, read_requests, read_response, values
-from tests.fuzz.wire import Handled, Line, Wire, cut, wire_for
-from tests.support.exchanges import SECRET
+from tests.fuzz.wire import HEADS, Handled, Line, Wire, cut, wire_for
+from tests.support.exchanges import COOKIE, SECRET, token
 
 CONFIG: Final = f"""
 sessions: {{web: {{kind: authjs, secret: {SECRET}, bearer: true}}}}
@@ -26,6 +32,18 @@ routes:
   - {{path: /small/**, upstream: api, auth: public, limits: {{body: 4B}}}}
   - {{path: /**, upstream: api, auth: public}}
 """
+
+TOKEN: Final = token("u-1", email="a@example.test", roles=["user"]).encode()
+_IDENTITY: Final = [
+    (b"X-User-Id", b"u-1"),
+    (b"X-User-Email", b"a@example.test"),
+    (b"X-User-Roles", b"user"),
+]
+_SESSION: Final = b"Cookie: a=1; %b=%b\r\n" % (COOKIE.encode(), TOKEN)
+_BEARER: Final = b"Authorization: Bearer %b\r\n" % TOKEN
+_LINES: Final = b" HTTP/1.1\r\nHost: api.example.test\r\n"
+_SIGNED_IN: Final = b"GET /api/x" + _LINES + _SESSION
+_TRACE: Final = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
 
 _GET: Final = b"GET /public/x HTTP/1.1\r\nHost: api.example.test\r\n\r\n"
 _POST: Final = b"POST /y HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: 5\r\n\r\nhello"
@@ -69,7 +87,7 @@ _OURS: Final = frozenset(
     {
         *(b"host", b"x-request-id", b"traceparent", b"transfer-encoding", b"content-length"),
         *(b"cookie", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"),
-        b"x-forwarded-port",
+        *(b"x-forwarded-port", b"x-user-id", b"x-user-email", b"x-user-roles"),
     }
 )
 """Fields that the gateway writes itself, in lower case."""
@@ -78,9 +96,17 @@ _OURS: Final = frozenset(
 def seeds() -> Iterable[bytes]:
     """Begin with what the attack cases send, in one piece and in small ones."""
     several = [_GET * 3, _POST + _GET, _CHUNKED + _POST + _GET, _GET + _CHUNKED, b"\r\n" + _GET]
-    for data in (*several, *sources.sent()):
+    known = [
+        (_SIGNED_IN + b"\r\n") * 4 + _GET,
+        *((_SIGNED_IN + _TRACE + b"b3: %b\r\n\r\n" % more) * 3 for more in (b"1", b"a\r\nX: y")),
+        b"".join(_SIGNED_IN + b"X-Request-Id: %d\r\n\r\n" % n for n in range(4)),
+        (b"GET /api/x" + _LINES + _BEARER + b"\r\n") * 4,
+        _GET * 3 + (b"HEAD /x" + _LINES + b"\r\n") * 3,
+    ]
+    for data in (*several, *known, *sources.sent()):
         yield b"\0" + data
         yield b"\x07" + data
+        yield bytes([HEADS]) + data
 
 
 class _Upstream:
@@ -124,25 +150,65 @@ def _same(ours: list[Request], theirs: list[Request]) -> bool:
     ]
 
 
-def check(data: bytes, opinions: Iterable[str] = tuple(OPINIONS)) -> None:
-    """Judge one input, comparing with these opinions. Raises Finding."""
-    size, raw = (data[0] if data else 0), data[1:]
+@dataclass(slots=True)
+class Seen:
+    """What a client's bytes have led to: requests that were read, answers, requests upstream."""
+
+    handled: list[Handled]
+    written: bytes
+    upstream: dict[str, Request]
+
+    @property
+    def sent(self) -> list[Request | None]:
+        """For each request that was read what of it is whole upstream."""
+        return [self.upstream.get(each.id) for each in self.handled]
+
+
+def _tell(raw: bytes, size: int) -> Seen:
+    """Send `raw` in pieces of `size` to a fresh gateway."""
     upstream = _Upstream()
 
-    async def story(wire: Wire) -> Line:
+    async def story(wire: Wire) -> bytes:
         wire.loop.upstream = upstream
         line = wire.client()
         await wire.feed(line, *cut(raw, size))
-        return line
+        return bytes(line.written)
 
     wire = wire_for(CONFIG)
-    line = wire.run(story)
+    written = wire.run(story)
     upstream.check_valid()
-    handled = wire.gateway.handled
-    _check_answers(bytes(line.written), handled)
-    sent = [upstream.requests.get(each.id) for each in handled]
+    return Seen(wire.gateway.handled, written, upstream.requests)
+
+
+def check(data: bytes, opinions: Iterable[str] = tuple(OPINIONS)) -> None:
+    """Judge one input, comparing with these opinions. Raises Finding."""
+    size, raw = (data[0] if data else 0), data[1:]
+    seen = _tell(raw, size)
+    _check_answers(seen.written, seen.handled)
+    for request in seen.upstream.values():
+        _check_identity(request)
     for name in opinions:
-        _compare(name, OPINIONS[name](raw), handled, sent)
+        _compare(name, OPINIONS[name](raw), seen.handled, seen.sent)
+    if size:
+        whole = [request for request in _tell(raw, 0).sent if request is not None]
+        pieces = [request for request in seen.sent if request is not None]
+        # One may have been refused before the other: a head that is too large is cut short.
+        for one, other in zip(whole, pieces, strict=False):
+            require(one == other, f"in one piece {one} went upstream, in several {other}")
+
+
+def _check_identity(request: Request) -> None:
+    """The backend learns who it is from the gateway alone, and sees no session."""
+    told = []
+    for name, value in request.fields:
+        folded = bytes(byte for byte in name.lower() if chr(byte).isalnum())
+        if folded.startswith(b"xuser") and name.lower() != b"x-user-agent":
+            told.append((name, value))
+    expected = _IDENTITY if request.target.startswith(b"/api") else []
+    require(told == expected, f"{request.target!r} came with {told}")
+    for header in values(request.fields, b"cookie"):
+        names = [name for name, _ in slow_pairs(header) if owner(name, AUTO) is not None]
+        require(not names, f"a session goes upstream: {header!r}")
 
 
 def _check_answers(written: bytes, handled: list[Handled]) -> None:

@@ -171,8 +171,8 @@ class _Upstream:
 class Seen:
     """What the client and the pool were left with.
 
-    `busy`: the gateway has not done with it. `retried`: a fresh connection was asked once more. `kept`: the hostile connection may be used
-    again. `lane`: the request went by the lane.
+    `busy`: the gateway has not done with it. `retried`: a fresh connection was asked once more.
+    `kept`: the hostile connection may be used again. `lane`: the request went by the lane.
     """
 
     written: bytes

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# What is taken beyond the grammar, as llhttp takes it and it can do no harm: more spaces in a request
-# line (RFC 9112 section 3 allows it), any CR and LF before one (section 2.2 speaks of empty lines) and
-# behind an interim response, and anything in a reason phrase, which goes nowhere.
+# What is taken beyond the grammar, as llhttp takes it and it can do no harm: more spaces in a
+# request line (RFC 9112 section 3 allows it), any CR and LF before one (section 2.2 speaks of empty
+# lines) and behind an interim response, and anything in a reason phrase, which goes nowhere.
 REQUEST_LINE: Final = re.compile(rb"(%b) +([\x21-\x7e]+) +HTTP/(\d)\.(\d)" % _TOKEN)
 STATUS_LINE: Final = re.compile(rb"HTTP/(\d)\.(\d) (\d{3})(?: [^\r\n]*)?")
 FIELD: Final = re.compile(rb"(%b):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*" % _TOKEN)

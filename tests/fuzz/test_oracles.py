@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
@@ -16,6 +18,7 @@ from proxy.core import cookies as cookies_module
 from proxy.core import encoding, jwe
 from proxy.core import target as target_module
 from proxy.core.routing import RouteTable
+from proxy.core.upstream_head import upstream_head
 from proxy.gateway import attempt, forward
 from proxy.upstream.response import ResponseReader
 from tests.fuzz import cookies, head, opinions, response, target, targets, token
@@ -79,7 +82,7 @@ def table(name: str) -> bytes:
     return bytes([number])
 
 
-NEVER = target_module.re.compile(r"(?!)")
+NEVER = re.compile(r"(?!)")
 
 
 @pytest.mark.parametrize(
@@ -118,12 +121,12 @@ SID = bytes([cookies.NAMES.index(("sid",)) * 2])
     ("where", "attribute", "broken", "header"),
     [
         (cookies_module.CookieNames, "_distant_slot", lambda *_: None, b"sid.64=x"),
-        (cookies_module, "_join", lambda values: "T", b"sid.1=B"),
+        (cookies_module, "_join", lambda _: "T", b"sid.1=B"),
         (cookies_module, "decode_value", lambda value: value.decode("latin-1"), b"sid=%41"),
         (cookies_module, "decode_value", lambda value: value.decode("latin-1"), b"sid=\xff"),
         (cookies, "strip", lambda header, _: header, b"sid=T; a=1"),
-        (cookies, "strip", lambda header, _: b"", b"sid=T; a=1"),
-        (cookies, "parse", lambda header: [], b"a=1"),
+        (cookies, "strip", lambda *_: b"", b"sid=T; a=1"),
+        (cookies, "parse", lambda _: [], b"a=1"),
     ],
     ids=range(7),
 )
@@ -170,7 +173,7 @@ def test_a_second_spelling_of_a_token_is_found(monkeypatch: pytest.MonkeyPatch) 
     assert token.forged(vector, data[2:]) == vector.token[:-1] + other
     token.check(data)
     monkeypatch.setattr(
-        jwe, "b64url_decode", lambda text: encoding.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        jwe, "b64url_decode", lambda text: urlsafe_b64decode(text + "=" * (-len(text) % 4))
     )
     with pytest.raises(Finding, match="nobody made"):
         token.check(data)
@@ -199,7 +202,7 @@ def test_a_request_upstream_that_is_none_is_found(
 
 
 def test_a_field_that_nobody_sent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = attempt.upstream_head
+    whole = upstream_head
     monkeypatch.setattr(
         attempt, "upstream_head", lambda *args: whole(*args)[:-2] + b"X-Role: admin\r\n\r\n"
     )

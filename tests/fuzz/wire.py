@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
@@ -30,6 +31,8 @@ from tests.support.exchanges import NOW, SEED, config_of
 
 T = TypeVar("T")
 
+HEADS: Final = 255
+"""A size of pieces: each ends with a head, as it must to go by the lane."""
 _TURNS_MAX: Final = 20_000
 """Turns of the loop after which it is taken to go round for ever."""
 
@@ -205,7 +208,10 @@ class Wire:
         rules = self.snapshot.rules
         resolver = Resolver(config, rules, self._metrics, {})
         snapshot = dataclasses.replace(
-            self.snapshot, pools=pools, lane=Lane(rules, pools, resolver.recall, self._metrics)
+            self.snapshot,
+            resolve=resolver.resolve,
+            pools=pools,
+            lane=Lane(rules, pools, resolver.recall, self._metrics),
         )
         self.pool = next(iter(pools.values()))
         self.gateway = _Gateway(snapshot, Recorder(self._metrics, None))
@@ -261,7 +267,11 @@ def forget_wires() -> None:
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
-    """Return `data` in pieces of `size` bytes; 0 is one piece."""
+    """Return `data` in pieces of `size` bytes; 0: in one piece; HEADS: in pieces that end with an
+    empty line.
+    """
+    if size == HEADS:
+        return [piece for piece in re.split(rb"(?<=\r\n\r\n)", data) if piece]
     if not size:
         return [data] if data else []
     return [data[at : at + size] for at in range(0, len(data), size)]

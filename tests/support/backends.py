@@ -39,6 +39,7 @@ def _site(below: str, flags: re.RegexFlag = re.DOTALL) -> Site:
 
 SITE: Final = _site("/.*")
 SITE_IN_ANY_CASE: Final = _site("/.*", re.DOTALL | re.IGNORECASE)
+_SITE_OF_STARLETTE: Final = _site("/.*", re.NOFLAG)
 _SITE_OF_WERKZEUG: Final = _site("/|/[^/].*", re.NOFLAG)
 
 
@@ -84,8 +85,8 @@ def _latin1(path: str) -> str:
 
 
 def starlette(path: str) -> str:
-    """ASGI: the decoded path, what is no UTF-8 replaced. Routes are regular expressions that end in
-    `$`, before which there may be a newline.
+    """ASGI: the decoded path, what is no UTF-8 replaced. Routes are regular expressions without a
+    flag that end in `$`, before which there may be a newline.
     """
     return unquote(path).removesuffix("\n")
 
@@ -216,7 +217,7 @@ REAL: Final = {
         Backend("waitress", waitress),
         Backend("werkzeug", werkzeug, _SITE_OF_WERKZEUG),
         Backend("wsgiref", wsgiref),
-        Backend("starlette", starlette),
+        Backend("starlette", starlette, _SITE_OF_STARLETTE),
         Backend("go-mux", go_mux),
         Backend("go-clean", go_clean),
     )
