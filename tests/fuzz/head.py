@@ -9,6 +9,7 @@ Input: the size of the pieces in which the bytes come (see wire.cut), then the b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -39,6 +40,7 @@ _IDENTITY: Final = [
     (b"X-User-Email", b"a@example.test"),
     (b"X-User-Roles", b"user"),
 ]
+_GUARDED: Final = re.compile(rb"/api(?:[/?]|\Z)")
 _SESSION: Final = b"Cookie: a=1; %b=%b\r\n" % (COOKIE.encode(), TOKEN)
 _BEARER: Final = b"Authorization: Bearer %b\r\n" % TOKEN
 _LINES: Final = b" HTTP/1.1\r\nHost: api.example.test\r\n"
@@ -204,7 +206,7 @@ def _check_identity(request: Request) -> None:
         folded = bytes(byte for byte in name.lower() if chr(byte).isalnum())
         if folded.startswith(b"xuser") and name.lower() != b"x-user-agent":
             told.append((name, value))
-    expected = _IDENTITY if request.target.startswith(b"/api") else []
+    expected = _IDENTITY if _GUARDED.match(request.target) else []
     require(told == expected, f"{request.target!r} came with {told}")
     for header in values(request.fields, b"cookie"):
         names = [name for name, _ in slow_pairs(header) if owner(name, AUTO) is not None]
