@@ -16,10 +16,10 @@ from typing import Final
 
 from proxy.core.cookies import AUTO
 from tests.fuzz import seeds as sources
-from tests.fuzz.cookies import owner, slow_pairs
+from tests.fuzz.cookies import owner, slow_find, slow_pairs
 from tests.fuzz.finding import Finding, require
 from tests.fuzz.opinions import OPINIONS, by_h11
-from tests.fuzz.strict import Fault, Request, Requests, read_requests, read_response, values
+from tests.fuzz.strict import Fault, Fields, Request, Requests, read_requests, read_response, values
 from tests.fuzz.wire import HEADS, Handled, Line, Wire, cut, wire_for
 from tests.support.exchanges import COOKIE, SECRET, token
 
@@ -34,15 +34,21 @@ routes:
   - {{path: /**, upstream: api, auth: public}}
 """
 
-TOKEN: Final = token("u-1", email="a@example.test", roles=["user"]).encode()
-_IDENTITY: Final = [
-    (b"X-User-Id", b"u-1"),
-    (b"X-User-Email", b"a@example.test"),
-    (b"X-User-Roles", b"user"),
-]
+_USERS: Final[dict[str, Fields]] = {
+    token(name, email=f"{name}@example.test", roles=[f"role-{name}"]): [
+        (b"X-User-Id", name.encode()),
+        (b"X-User-Email", f"{name}@example.test".encode()),
+        (b"X-User-Roles", f"role-{name}".encode()),
+    ]
+    for name in ("u-1", "u-2")
+}
+"""Session tokens, and what the backend is to be told of their users."""
 _GUARDED: Final = re.compile(rb"/api(?:[/?]|\Z)")
-_SESSION: Final = b"Cookie: a=1; %b=%b\r\n" % (COOKIE.encode(), TOKEN)
-_BEARER: Final = b"Authorization: Bearer %b\r\n" % TOKEN
+_SESSION, _OTHER_SESSION = (
+    b"Cookie: a=1; %b=%b\r\n" % (COOKIE.encode(), each.encode()) for each in _USERS
+)
+_BEARER, _OTHER_BEARER = (b"Authorization: Bearer %b\r\n" % each.encode() for each in _USERS)
+_BEARER_VALUE: Final = re.compile(rb"bearer[ \t]+(\S+)", re.IGNORECASE)
 _LINES: Final = b" HTTP/1.1\r\nHost: api.example.test\r\n"
 _SIGNED_IN: Final = b"GET /api/x" + _LINES + _SESSION
 _TRACE: Final = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
@@ -103,6 +109,7 @@ def seeds() -> Iterable[bytes]:
         *((_SIGNED_IN + _TRACE + b"b3: %b\r\n\r\n" % more) * 3 for more in (b"1", b"a\r\nX: y")),
         b"".join(_SIGNED_IN + b"X-Request-Id: %d\r\n\r\n" % n for n in range(4)),
         (b"GET /api/x" + _LINES + _BEARER + b"\r\n") * 4,
+        (_SIGNED_IN + b"\r\n" + b"GET /api/x" + _LINES + _OTHER_SESSION + b"\r\n") * 3,
         _GET * 3 + (b"HEAD /x" + _LINES + b"\r\n") * 3,
     ]
     for data in (*several, *known, *sources.sent()):
@@ -187,8 +194,10 @@ def check(data: bytes, opinions: Iterable[str] = tuple(OPINIONS)) -> None:
     size, raw = (data[0] if data else 0), data[1:]
     seen = _tell(raw, size)
     _check_answers(seen.written, seen.handled)
-    for request in seen.upstream.values():
-        _check_identity(request)
+    strictly = read_requests(raw).requests
+    for forwarded, sent in zip(seen.sent, strictly, strict=False):
+        if forwarded is not None:
+            _check_identity(forwarded, sent)
     for name in opinions:
         _compare(name, OPINIONS[name](raw), seen.handled, seen.sent)
     if size:
@@ -199,16 +208,28 @@ def check(data: bytes, opinions: Iterable[str] = tuple(OPINIONS)) -> None:
             require(one == other, f"in one piece {one} went upstream, in several {other}")
 
 
-def _check_identity(request: Request) -> None:
+def is_identity(name: bytes) -> bool:
+    """Whether a backend may take a field for one that tells who the user is."""
+    folded = bytes(byte for byte in name.lower() if chr(byte).isalnum())
+    return folded.startswith(b"xuser") and name.lower() != b"x-user-agent"
+
+
+def _user(request: Request) -> Fields | None:
+    """Return what is to be told of the user of a client's request; None for nobody."""
+    header = b"; ".join(values(request.fields, b"cookie"))
+    found = slow_find(header, AUTO, secure=False)
+    if isinstance(found, tuple):
+        return _USERS.get(found[1])
+    bearers = [_BEARER_VALUE.fullmatch(v) for v in values(request.fields, b"authorization")]
+    return _USERS.get(bearers[0][1].decode("latin-1")) if bearers and bearers[0] else None
+
+
+def _check_identity(forwarded: Request, sent: Request) -> None:
     """The backend learns who it is from the gateway alone, and sees no session."""
-    told = []
-    for name, value in request.fields:
-        folded = bytes(byte for byte in name.lower() if chr(byte).isalnum())
-        if folded.startswith(b"xuser") and name.lower() != b"x-user-agent":
-            told.append((name, value))
-    expected = _IDENTITY if _GUARDED.match(request.target) else []
-    require(told == expected, f"{request.target!r} came with {told}")
-    for header in values(request.fields, b"cookie"):
+    told = [field for field in forwarded.fields if is_identity(field[0])]
+    expected = _user(sent) if _GUARDED.match(forwarded.target) else []
+    require(told == expected, f"{forwarded.target!r} came with {told}, not {expected}")
+    for header in values(forwarded.fields, b"cookie"):
         names = [name for name, _ in slow_pairs(header) if owner(name, AUTO) is not None]
         require(not names, f"a session goes upstream: {header!r}")
 
