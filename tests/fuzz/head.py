@@ -10,6 +10,7 @@ Input: the size of the pieces in which the bytes come (see wire.cut), then the b
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -18,10 +19,11 @@ from proxy.core.cookies import AUTO
 from tests.fuzz import seeds as sources
 from tests.fuzz.cookies import owner, slow_find, slow_pairs
 from tests.fuzz.finding import Finding, require
-from tests.fuzz.opinions import OPINIONS, by_h11
+from tests.fuzz.opinions import OPINIONS, PURE, by_h11
 from tests.fuzz.strict import Fault, Fields, Request, Requests, read_requests, read_response, values
 from tests.fuzz.wire import HEADS, Handled, Line, Wire, cut, wire_for
-from tests.support.exchanges import COOKIE, SECRET, token
+from tests.support import mint
+from tests.support.exchanges import COOKIE, NOW, SECRET
 
 CONFIG: Final = f"""
 sessions: {{web: {{kind: authjs, secret: {SECRET}, bearer: true}}}}
@@ -34,8 +36,17 @@ routes:
   - {{path: /**, upstream: api, auth: public}}
 """
 
+
+def _token(user: str) -> str:
+    """Return the token of a user, the same one each time, since inputs hold it."""
+    times = {"iat": int(NOW) - 60, "exp": int(NOW) + 3600}
+    claims = {"sub": user, "email": f"{user}@example.test", "roles": [f"role-{user}"], **times}
+    header = {"alg": "dir", "enc": "A256CBC-HS512"}
+    return mint.seal(header, claims, mint.v5_key(SECRET), iv=bytes(16))
+
+
 _USERS: Final[dict[str, Fields]] = {
-    token(name, email=f"{name}@example.test", roles=[f"role-{name}"]): [
+    _token(name): [
         (b"X-User-Id", name.encode()),
         (b"X-User-Email", f"{name}@example.test".encode()),
         (b"X-User-Roles", f"role-{name}".encode()),
@@ -189,8 +200,12 @@ def _tell(raw: bytes, size: int) -> Seen:
     return Seen(wire.gateway.handled, written, upstream.requests)
 
 
-def check(data: bytes, opinions: Iterable[str] = tuple(OPINIONS)) -> None:
-    """Judge one input, comparing with these opinions. Raises Finding."""
+def check(data: bytes, opinions: Iterable[str] | None = None) -> None:
+    """Judge one input, comparing with these opinions; None is all, Node for one input of four, as
+    each question to it waits for another process. Raises Finding.
+    """
+    if opinions is None:
+        opinions = PURE if zlib.crc32(data) % 4 else OPINIONS
     size, raw = (data[0] if data else 0), data[1:]
     seen = _tell(raw, size)
     _check_answers(seen.written, seen.handled)
