@@ -119,13 +119,13 @@ def _joined(base: str, chunks: list[tuple[int, bytes]]) -> tuple[str, str] | str
         wrong.append(INVALID)
     if max(values) >= _CHUNKS_MAX:
         wrong.append(INVALID)
-    texts = [_decoded(min(values[chunk])) for chunk in sorted(values)]
+    texts = [decoded(min(values[chunk])) for chunk in sorted(values)]
     if not wrong and None not in texts:
         return base, "".join(text for text in texts if text is not None)
     return AMBIGUOUS if AMBIGUOUS in wrong and INVALID not in wrong else INVALID
 
 
-def _decoded(value: bytes) -> str | None:
+def decoded(value: bytes) -> str | None:
     """decodeURIComponent for tokens: what is not printable ASCII is none."""
     text, at = "", 0
     while at < len(value):

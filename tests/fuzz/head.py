@@ -17,7 +17,7 @@ from typing import Final
 
 from proxy.core.cookies import AUTO
 from tests.fuzz import seeds as sources
-from tests.fuzz.cookies import owner, slow_find, slow_pairs
+from tests.fuzz.cookies import decoded, owner, slow_find, slow_pairs
 from tests.fuzz.finding import Finding, require
 from tests.fuzz.opinions import OPINIONS, PURE, by_h11
 from tests.fuzz.strict import Fault, Fields, Request, Requests, read_requests, read_response, values
@@ -236,7 +236,7 @@ def _user(request: Request) -> Fields | None:
     if isinstance(found, tuple):
         return _USERS.get(found[1])
     bearers = [_BEARER_VALUE.fullmatch(v) for v in values(request.fields, b"authorization")]
-    return _USERS.get(bearers[0][1].decode("latin-1")) if bearers and bearers[0] else None
+    return _USERS.get(decoded(bearers[0][1]) or "") if bearers and bearers[0] else None
 
 
 def _check_identity(forwarded: Request, sent: Request) -> None:
