@@ -14,17 +14,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
 from proxy.core.head import RequestHead
+from proxy.core.rules import compile_rules
+from proxy.gateway import snapshot
 from proxy.gateway.downstream import Downstream, Payload
 from proxy.gateway.handler import Gateway
-from proxy.gateway.lane import Lane
 from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.gateway.passage import Passage
-from proxy.gateway.snapshot import Snapshot, take_snapshot
-from proxy.session.resolver import Resolver
+from proxy.gateway.snapshot import Snapshot
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
-from proxy.upstream.pool import Pool
 from tests.fuzz.finding import Finding, require
 from tests.gateway.fakes import FakeTransport
 from tests.support.exchanges import NOW, SEED, config_of
@@ -180,12 +179,21 @@ class Wire:
     def __init__(self, config: str) -> None:
         self.loop = Loop()
         self._config = config_of(config)
-        self.snapshot = self.loop.run_until_complete(self._compile())
-
-    async def _compile(self) -> Snapshot:
+        self._rules = compile_rules(self._config)
         self._metrics = Metrics()
         self._deadlines = Deadlines(self.loop)
-        return take_snapshot(self._config, 1, self.loop, self._deadlines, self._metrics)
+
+    def _take_snapshot(self) -> Snapshot:
+        """Take a snapshot as a worker does, but with the rules that were compiled once: deriving
+        their keys takes longer than everything else.
+        """
+        vars(snapshot)["compile_rules"] = lambda _config: self._rules
+        try:
+            return snapshot.take_snapshot(
+                self._config, 1, self.loop, self._deadlines, self._metrics
+            )
+        finally:
+            vars(snapshot)["compile_rules"] = compile_rules
 
     def run(self, story: Callable[[Wire], Coroutine[Any, Any, T]]) -> T:
         """Tell a story on a fresh gateway and return what it returns. Raises Finding for errors
@@ -199,23 +207,10 @@ class Wire:
         self.loop.close()
 
     async def _run(self, story: Callable[[Wire], Coroutine[Any, Any, T]]) -> T:
-        loop, config = self.loop, self._config
+        loop = self.loop
         loop.lines, loop.problems = [], []
-        pools = {
-            name: Pool(name, upstream, loop, self._deadlines)
-            for name, upstream in config.upstreams.items()
-        }
-        rules = self.snapshot.rules
-        resolver = Resolver(config, rules, self._metrics, {})
-        snapshot = dataclasses.replace(
-            self.snapshot,
-            resolve=resolver.resolve,
-            pools=pools,
-            lane=Lane(rules, pools, resolver.recall, self._metrics),
-        )
-        self.pool = next(iter(pools.values()))
-        self.gateway = _Gateway(snapshot, Recorder(self._metrics, None))
-        self.server = ClientServer(self.gateway, config.limits, self._deadlines, tls=False)
+        self.gateway = _Gateway(self._take_snapshot(), Recorder(self._metrics, None))
+        self.server = ClientServer(self.gateway, self._config.limits, self._deadlines, tls=False)
         try:
             result = await story(self)
             await loop.settle()
