@@ -89,11 +89,12 @@ def main() -> None:
     """Run until the time is over or something is found."""
     seconds, folder = float(sys.argv[1]), Path(sys.argv[2])
     inputs = generated(SystemRandom(), folder / "corpus" / "target")
-    end, asked, made = monotonic() + seconds, 0, 0
+    asked = made = 0
     with tempfile.TemporaryDirectory() as temporary, start_servers(Path(temporary)) as servers:
         names = ", ".join(server.name for server in servers)
         print(f"asking {names}", file=sys.stderr)
-        while monotonic() < end:
+        end = monotonic() + seconds
+        while not made or monotonic() < end:
             batch = [next(inputs) for _ in range(BATCH)]
             made += len(batch)
             asked += judge(batch, servers)
