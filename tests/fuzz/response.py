@@ -34,17 +34,22 @@ routes:
 
 _LINES: Final = b" HTTP/1.1\r\nHost: api.example.test\r\n"
 REQUESTS: Final = (
-    b"GET /x" + _LINES + b"\r\n",
-    b"HEAD /x" + _LINES + b"\r\n",
-    b"GET /x HTTP/1.0\r\nHost: api.example.test\r\n\r\n",
-    b"POST /x" + _LINES + b"Content-Length: 5\r\n\r\nhello",
+    (b"GET /x" + _LINES + b"\r\n", b""),
+    (b"HEAD /x" + _LINES + b"\r\n", b""),
+    (b"GET /x HTTP/1.0\r\nHost: api.example.test\r\n\r\n", b""),
+    (b"POST /x" + _LINES + b"Content-Length: 5\r\n\r\nhello", b""),
+    (b"POST /x" + _LINES + b"Content-Length: 10\r\n\r\nhello", b"world"),
+    (b"POST /x" + _LINES + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", b"0\r\n\r\n"),
+    (b"PUT /x" + _LINES + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", b"hello"),
+    (b"GET /x" + _LINES + b"Connection: close\r\n\r\n", b""),
 )
-_IN_THE_LANE: Final = REQUESTS[:2]
+"""Requests, with what of them the client sends only when the answer has come."""
+_IN_THE_LANE: Final = (REQUESTS[0][0], REQUESTS[1][0])
 _OTHER: Final = b"GET /other" + _LINES + b"\r\n"
 _NEXT: Final = b"GET /next" + _LINES + b"\r\n"
-_CLOSES: Final = 4
-_RESETS: Final = 8
-_FRESH: Final = 16
+_CLOSES: Final = 8
+_RESETS: Final = 16
+_FRESH: Final = 32
 
 _OURS: Final = frozenset({b"x-request-id", b"content-length", b"transfer-encoding", b"connection"})
 _HOP: Final = _OURS | {b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"}
@@ -99,7 +104,7 @@ def seeds() -> Iterable[bytes]:
         b"",
     ]
     for answer in (*good, *sources.answers()):
-        for choice in (*range(12), *range(_FRESH, _FRESH + 12)):
+        for choice in (*range(24), *range(_FRESH, _FRESH + 24)):
             yield bytes([choice, 0]) + answer
         yield bytes([0, 1]) + answer
         yield bytes([_CLOSES, 5]) + answer
@@ -108,10 +113,11 @@ def seeds() -> Iterable[bytes]:
 @dataclass(slots=True)
 class Case:
     """An input taken apart. `closes` and `resets` say how the upstream ends the connection, which
-    is a `fresh` one or not.
+    is a `fresh` one or not; `rest` is what the client sends of its request afterwards.
     """
 
     request: bytes
+    rest: bytes
     fresh: bool
     closes: bool
     resets: bool
@@ -129,7 +135,8 @@ def case_of(data: bytes) -> Case:
     choice, size, raw = (data[0] if data else 0), (data[1:2] or b"\0")[0], data[2:]
     resets = bool(choice & _RESETS)
     closes = bool(choice & _CLOSES) or resets
-    return Case(REQUESTS[choice % 4], bool(choice & _FRESH), closes, resets, cut(raw, size), raw)
+    request, rest = REQUESTS[choice % len(REQUESTS)]
+    return Case(request, rest, bool(choice & _FRESH), closes, resets, cut(raw, size), raw)
 
 
 class _Upstream:
@@ -147,7 +154,7 @@ class _Upstream:
         reading = read_requests(before + data)
         require(not reading.fault, f"upstream came {before + data!r}")
         for request in reading.requests[done:]:
-            if request.body is None:
+            if request.body is None and not self.next_is_hostile:
                 break
             done += 1
             if request.target == b"/x":
@@ -171,6 +178,7 @@ class _Upstream:
 class Seen:
     """What the client and the pool were left with.
 
+    `early`: the answer was there before the end of the request.
     `busy`: the gateway has not done with it. `retried`: a fresh connection was asked once more.
     `kept`: the hostile connection may be used again. `lane`: the request went by the lane.
     """
@@ -178,6 +186,7 @@ class Seen:
     written: bytes
     aborted: bool
     ended: bool
+    early: bool
     busy: bool
     retried: bool
     kept: bool
@@ -196,10 +205,13 @@ def _tell(case: Case, warm: tuple[bytes, ...]) -> Seen:
         start = len(line.written)
         upstream.tries, upstream.next_is_hostile = 0, True
         await wire.feed(line, case.request)
+        answered = not wire.busy
+        await wire.feed(line, *cut(case.rest, 0))
         seen = Seen(
             written=bytes(line.written[start:]),
             aborted=line.aborted,
             ended=line.ended,
+            early=answered and bool(case.rest),
             busy=wire.busy,
             retried=upstream.tries > 1,
             kept=upstream.hostile is not None and not upstream.hostile.is_closing(),
@@ -268,6 +280,8 @@ def _check(case: Case, truth: Response | str, seen: Seen) -> None:
     if got is None:
         require(seen.aborted or seen.busy, "the client got no answer, and gets none")
         return
+    if seen.early:
+        require(seen.ended and not seen.kept, "an answer before the end of a request ended nothing")
     whole = got.whole and not (seen.aborted and not _is_framed(got))
     if whole and (_is_problem(got) or seen.retried):
         _check_kept(truth, seen)
@@ -310,7 +324,8 @@ def _client_reads(case: Case, seen: Seen) -> Response | None:
     told = [name for name, _ in got.fields if is_identity(name)]
     require(not told, f"the client is told {told}")
     require(got.left == b"", f"more than one answer: {seen.written!r}")
-    require(set(got.interim) <= {103} and (minor or not got.interim), f"interim {got.interim}")
+    allowed = {103, 100} if b"Expect" in case.request else {103}
+    require(set(got.interim) <= allowed and (minor or not got.interim), f"interim {got.interim}")
     if got.whole:
         _check_by_h11(case, seen.written, got, ended=ended)
     return got
