@@ -93,9 +93,11 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
             if location is None:
                 raise
             return Reply(302, b"Location: %b\r\n" % location.encode())
-    path, prefix = (
-        route.rewrite.apply(target) if route.rewrite else (_sent_target(head.target, target), None)
-    )
+    path, prefix = _sent_target(head.target, target), None
+    if route.rewrite is not None:
+        path, prefix = route.rewrite.apply(target)
+        seen = canonicalise(path, head.method, host)
+        rules.routes.check_rewritten(route, host.name, seen, method)
     return Permit(route, path, prefix, credential, session, upgrade)
 
 

@@ -9,12 +9,16 @@ Why one folded look-up covers all partial readings (a backend that ignores case 
 and no segment folds to nothing. So whatever some reading would choose matches the folded path as
 well, and is at least as specific as the chosen route. Therefore all patterns that match the folded
 path are walked from the most specific down to the chosen one.
+
+A path that is rewritten reaches what other routes to the same upstream may guard. To send it there
+is what the operator has written down; but where another route's pattern is more specific than the
+one that was written, the request would come in by the back door, and is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -192,6 +196,12 @@ class RouteTable:
         self._is_folded = all(group.is_folded for group in self._groups.values())
         # Host -> its groups, in order. Emptied when full: a client may invent hosts.
         self._by_host: dict[str, tuple[_Group, ...]] = {}
+        self._behind = {
+            (route, group): RouteTable(_behind(route, _beside(host, routes)))
+            for host, group in self._groups.items()
+            for route in routes
+            if route.rewrite is not None
+        }
 
     def match(self, host: str, target: Target, method: str) -> Route:
         """Return the route for a request to `host` (canonical, as in `Host.name`).
@@ -216,6 +226,20 @@ class RouteTable:
         if target.folded is not target.path or not self._is_folded:
             self._check_readings(groups, target, method, leaf, route)
         return route
+
+    def check_rewritten(self, route: Route, host: str, target: Target, method: str) -> None:
+        """Refuse a request by `route`, which makes `target` of its path, if that is another route's
+        to guard.
+
+        Raises AmbiguousPath.
+        """
+        group = (self._by_host.get(host) or self._note_host(host))[0]
+        try:
+            other = self._behind[route, group].match(host, target, method)
+        except MethodRefused:
+            other = None
+        if other is None or not (other.guard == route.guard or other.policy.auth == "public"):
+            raise AmbiguousPath("the path is rewritten to one with another guard")
 
     def rows(self) -> list[Route]:
         """Return all routes in the order in which they are tried."""
@@ -275,6 +299,32 @@ class RouteTable:
                     return
         if end is not None:
             raise AmbiguousPath("read otherwise, the path leads to no route")
+
+
+def _beside(host: str | None, routes: Iterable[Route]) -> list[Route]:
+    """Return the routes for requests to hosts of which `host` is the narrowest pattern."""
+    example = "" if host is None else host.replace("*", "\0")  # a label that is in no pattern
+    return [route for route in routes if _covers(_host_pattern(route.host), example)]
+
+
+def _behind(route: Route, routes: Iterable[Route]) -> list[Route]:
+    """Return those of `routes` that have the upstream of `route`, by the paths that it sees and for
+    any host; of those that are for the same paths as `route` only that.
+    """
+    seen = [replace(_as_seen(route), methods=None)]  # that it offers the method was seen before
+    others = [other for other in routes if other is not route and other.upstream == route.upstream]
+    # Of two for the same paths the one counts that is written so, and demands something.
+    others.sort(key=lambda other: (other.rewrite is not None, other.policy.auth == "public"))
+    for other in map(_as_seen, others):
+        same = [each for each in seen if Pattern.parse(each.path) == Pattern.parse(other.path)]
+        if not any(each is seen[0] or _tie(each.methods, other.methods) for each in same):
+            seen.append(other)
+    return seen
+
+
+def _as_seen(route: Route) -> Route:
+    path = route.path if route.rewrite is None else str(route.rewrite.result)
+    return replace(route, path=path, host=None, rewrite=None)
 
 
 def _all_guard_alike(leaves: Iterable[_Leaf], method: str, route: Route) -> bool:

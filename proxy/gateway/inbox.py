@@ -142,8 +142,7 @@ class Inbox(web.RequestHandler):
             self._message_made(data, self._request_count - count)
         elif in_body:
             if error := intake.add_to_body(data, self._body.total_bytes):
-                self._body.set_exception(error)
-                self._discarding = True
+                self._break_body(error)
         else:
             if data and not self._upgraded:
                 self._part_of_head(data)
@@ -189,9 +188,18 @@ class Inbox(web.RequestHandler):
         self._messages[-1] = (error, payload)
         self._discarding = True
         if not self._body.is_eof():
-            self._body.set_exception(BadRequest("the body's framing is broken"))
+            self._break_body(BadRequest("the body's framing is broken"))
         self._intake.lose()
         self._body = payload
+
+    def _break_body(self, error: ProxyError) -> None:
+        """Tell whoever reads the body that its end will not come; nothing more is read."""
+        self._discarding = True
+        body = self._body
+        body.set_exception(error)
+        # A reader that has just been woken, by the end of a chunk, only looks for bytes, and waits
+        # again.
+        self._loop.call_soon(body.set_exception, error)
 
     def _cut_behind_chunks(self, count: int) -> int:
         """Drop those of the last `count` messages that were made of bytes behind a body in chunks,

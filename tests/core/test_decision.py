@@ -626,7 +626,7 @@ def test_a_page_may_read_every_refusal(
     assert isinstance(outcome, errors.ProxyError)
     assert type(outcome) is error
     lines = lines_of(
-        respond.problem(x, outcome, close=False).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        respond.problem(x, outcome, NOW, close=False).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     )
     assert values(lines[1], "Access-Control-Allow-Origin") == [APP]
     assert values(lines[1], "Vary") == ["Origin"]

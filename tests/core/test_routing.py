@@ -524,3 +524,79 @@ def test_no_backend_reads_an_allowed_encoded_slash_as_another_guard(
             *backend_choices(routes, kept, forgives),
         ]
         assert {choice.policy for choice in choices} == {chosen.policy}
+
+
+# Rewritten paths: what another route guards is not reached by the back door.
+
+
+def rewriting(path: str, result: str, auth: Auth = "required", **changes: Any) -> Route:
+    return route(path, auth, rewrite=Rewrite.replace(path, result), **changes)
+
+
+def rewritten(table: RouteTable, sent: str, method: str = "GET", host: str = HOST) -> object:
+    """Return what the upstream would see, or the refusal."""
+    target = canonicalise(sent, method, Host(host, None))
+    chosen = table.match(host, target, method)
+    assert chosen.rewrite is not None
+    try:
+        seen, _ = chosen.rewrite.apply(target)
+        table.check_rewritten(chosen, host, canonicalise(seen, method, Host(host, None)), method)
+    except BadRequest as refusal:
+        return type(refusal)
+    return seen
+
+
+def test_a_rewritten_path_reaches_what_was_written_but_no_stricter_part_of_it() -> None:
+    table = RouteTable(
+        [
+            rewriting("/v1/**", "/**"),
+            rewriting("/hook", "/internal/hook", "public"),
+            rewriting("/open/**", "/public/**", "public"),
+            admin("/admin/**"),
+            admin("/internal/**"),
+            route("/public/**", "public"),
+            route("/**"),
+        ]
+    )
+    assert rewritten(table, "/v1/x") == "/x"
+    assert rewritten(table, "/v1/public/x") == "/public/x"  # demands less
+    assert rewritten(table, "/v1/admin/x") is AmbiguousPath
+    assert rewritten(table, "/v1/ADMIN/x") is AmbiguousPath
+    assert rewritten(table, "/v1/admin;v=1/x") is AmbiguousPath
+    assert rewritten(table, "/v1/x/admin") == "/x/admin"
+    assert rewritten(table, "/hook") == "/internal/hook"  # these very words were written down
+    assert rewritten(table, "/open/x") == "/public/x"
+    assert rewritten(table, "/v1//x") is AmbiguousPath
+
+
+def test_only_routes_to_the_same_upstream_and_for_the_host_guard_a_rewritten_path() -> None:
+    table = RouteTable(
+        [
+            rewriting("/v1/**", "/**"),
+            admin("/elsewhere/**", upstream="other"),
+            admin("/there/**", host="b.example.test"),
+            rewriting("/v2/**", "/**", host="*.example.test"),
+            admin("/wild/**", host="*.example.test"),
+            admin("/all/**"),
+        ]
+    )
+    assert rewritten(table, "/v1/elsewhere/x") == "/elsewhere/x"
+    assert rewritten(table, "/v1/there/x", host="a.test") == "/there/x"
+    assert rewritten(table, "/v1/there/x", host="b.example.test") is AmbiguousPath
+    assert rewritten(table, "/v1/wild/x", host="c.example.test") is AmbiguousPath
+    assert rewritten(table, "/v2/all/x", host="c.example.test") is AmbiguousPath
+    assert rewritten(table, "/v2/x", host="b.example.test") == "/x"
+
+
+def test_what_another_rewritten_route_reaches_is_guarded_as_that_one() -> None:
+    table = RouteTable(
+        [
+            rewriting("/v1/**", "/**", "public"),
+            admin("/ops/**", rewrite=Rewrite.replace("/ops/**", "/internal/**")),
+            admin("/only/post", methods={"POST"}),
+        ]
+    )
+    assert rewritten(table, "/v1/internal/x") is AmbiguousPath
+    assert rewritten(table, "/ops/x") == "/internal/x"
+    assert rewritten(table, "/v1/only/post") is AmbiguousPath
+    assert rewritten(table, "/v1/only/post", "POST") is AmbiguousPath

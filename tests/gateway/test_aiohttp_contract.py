@@ -422,3 +422,19 @@ async def test_rtsp_is_taken_for_http() -> None:
     opened = Open()
     opened.feed(GET.replace(b"HTTP/1.1", b"RTSP/1.1"))
     assert opened.message()[0].version is HttpVersion11
+
+
+async def test_a_reader_that_the_end_of_a_chunk_woke_does_not_look_for_an_exception() -> None:
+    opened = Open()
+    opened.feed(CHUNKED + b"1\r\nx")
+    _, payload = opened.message()
+    assert await payload.readany() == b"x"
+    reading = asyncio.ensure_future(payload.readany())
+    await turns()
+    opened.feed(b"\r\nno chunk\r\n")
+    payload.set_exception(RequestPayloadError("broken"))
+    await turns()
+    assert not reading.done()
+    payload.set_exception(RequestPayloadError("broken"))
+    with pytest.raises(RequestPayloadError):
+        await reading
