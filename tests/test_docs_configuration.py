@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "config.example.yaml"
 SECRET = "b1fa9f7a5c0e4d2f8e6b3a1d7c9f5e2a4b6d8c0e1f3a5b7d9c1e3f5a7b9d1c3e"
-ENV = {"AUTH_SECRET": SECRET, "ADMIN_TOKEN": "a token"}
+ENV = {"AUTH_SECRET": SECRET, "ADMIN_TOKEN": SECRET[::-1]}
 
 # Each row of the tables: key, type, default, where else, meaning.
 CELLS = [
@@ -147,7 +147,7 @@ def _ways(path: tuple[str, ...], value: Any) -> list[str]:
 @pytest.fixture
 def beside_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the example names."""
-    jwk = '{"kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}'
+    jwk = '{"kty": "oct", "k": "PJhu2wZFi1hFIm3tKyGzwfOMXJYkR0Kq5aVtTzqQ9sE"}'
     pem = "-----BEGIN X-----\n"
     files = dict.fromkeys(
         ["server.pem", "server.key", "ca.pem", "client.pem", "client.key", "public.pem"], pem
