@@ -99,6 +99,19 @@ TABLES: Final = (
             ("/v1/*", f"{_OPEN}, rewrite: /public/*"),
         ),
     ),
+    Table(
+        "rewritten into what is guarded",
+        (
+            *_LISTED,
+            ("/v1/*/**", f"{_OPEN}, rewrite: /users/*/**"),
+            ("/v1/*", f"{_OPEN}, rewrite: /*"),
+        ),
+    ),
+    Table(
+        "stripped to what is guarded",
+        (*_LISTED, ("/svc/**", f"{_OPEN}, strip_prefix: /svc")),
+        _ALLOW,
+    ),
 )
 
 HEAD_BYTES: Final = 1
@@ -118,7 +131,7 @@ def seeds() -> Iterable[bytes]:
     spellings = [target.replace(b"/api/admin", b"/admin") for target in sources.targets()]
     for number, table in enumerate(TABLES):
         front = b"/svc" if table.name.startswith("stripped") else b""
-        front = b"/v1" if table.name == "rewritten" else front
+        front = b"/v1" if table.name.startswith("rewritten") else front
         for target in (*plain, *spellings):
             yield bytes([number]) + front + target
 

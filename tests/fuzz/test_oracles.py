@@ -77,8 +77,8 @@ def _fresh_wires() -> Iterator[None]:
 
 
 def table(name: str) -> bytes:
-    """Return the byte that chooses a routing table."""
-    [number] = [number for number, each in enumerate(target.TABLES) if each.name == name]
+    """Return the byte that chooses the first routing table whose name begins so."""
+    number = next(n for n, each in enumerate(target.TABLES) if each.name.startswith(name))
     return bytes([number])
 
 
@@ -98,9 +98,16 @@ NEVER = re.compile(r"(?!)")
             lambda *_: None,
             table("encoded slashes, rest open") + b"/admin%2fx",
         ),
+        (
+            RouteTable,
+            "check_rewritten",
+            lambda *_: None,
+            table("rewritten into what") + b"/v1/admin",
+        ),
+        (RouteTable, "check_rewritten", lambda *_: None, table("stripped to what") + b"/svc/admin"),
         (target_module, "_trim", lambda segment: segment, table("rest open") + b"/admin;x"),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 def test_a_target_that_leads_elsewhere_is_found(
     monkeypatch: pytest.MonkeyPatch, where: Any, attribute: str, broken: Any, data: bytes
