@@ -119,7 +119,7 @@ def _install_packages() -> None:
 def _compile_go(folder: Path) -> str | None:
     """Return the compiled Go server; None on a machine without Go, which is said."""
     if shutil.which("go") is None:
-        print("there is no Go compiler: its net/http is not compared")
+        print("NOTE: there is no Go compiler: its net/http is not compared", flush=True)
         return None
     env = {**os.environ, "GO111MODULE": "off", "GOCACHE": str(folder / "go-cache")}
     binary = folder / "go-backend"
