@@ -44,15 +44,21 @@ def raw(body: bytes, content_type: str) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an error (RFC 9457). The codes of the main listener are not used: its clients never
-    come here.
+def problem(
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
+) -> web.Response:
+    """Return an error (RFC 9457), with `more` members. The codes of the main listener are not used:
+    its clients never come here.
     """
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
+        **(more or {}),
     }
     return web.Response(
         status=status,

@@ -23,18 +23,24 @@ if TYPE_CHECKING:
     from proxy.config.model import Address
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+MEANT: Final = "X-Gatelodge-Admin"
+"""Header of requests that change the process, with any value: no form can send it, and no page of
+another origin without a preflight, which is refused.
+"""
 _CHALLENGE: Final = 'Bearer realm="gatelodge admin"'
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a request says about where it comes from; `hosts` and `origins` are all values of
-    these fields.
+    these fields. `changes`: it asks for a change of the process; `is_meant`: it carries MEANT.
     """
 
     hosts: Sequence[str]
     origins: Sequence[str]
     authorization: str | None = field(default=None, repr=False)
+    changes: bool = False
+    is_meant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ def judge(
         return Denial(421, "The Host header does not name this listener; use its IP address.")
     if not _is_our_origin(asked):
         return Denial(403, "Pages of other origins may not read this listener.")
+    if asked.changes and (asked.origins or not asked.is_meant):
+        return Denial(403, f"What changes the process takes the header {MEANT}, and no Origin.")
     if is_open or is_private(address):
         return None
     return _check_token(asked.authorization, token)

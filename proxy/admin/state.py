@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from proxy.config.model import Config
@@ -20,9 +21,17 @@ class AdminState(Protocol):
         """Gatelodge's version."""
 
     def ready(self) -> tuple[bool, str]:
-        """Return whether requests are welcome, and if not, why: starting, draining, no usable
-        endpoint.
+        """Return whether requests are welcome, and a word about it: if not, why (starting,
+        draining, no usable endpoint).
         """
+
+    async def reload(self) -> tuple[int, Sequence[str]]:
+        """Read the configuration anew and use it. Return the generation in use then, and all
+        problems for which it is not the one that was read.
+        """
+
+    async def gather(self) -> None:
+        """Bring `metrics_text` and `status` up to date, if that takes more than a look."""
 
     def metrics_text(self) -> tuple[bytes, str]:
         """Return the metrics for Prometheus and their content type."""
@@ -33,5 +42,5 @@ class AdminState(Protocol):
 
         Expected are: version, uptime (seconds), state, generation, listeners, connections, requests
         in flight, upstreams with their endpoints and open and idle connections, sessions (names and
-        kinds, and how their databases are), routes.
+        kinds, and how their databases are), routes, what came of the last reload.
         """

@@ -41,14 +41,19 @@ def load(args: argparse.Namespace) -> Loaded:
     """Load the file that `args` means. Raises UsageError when there is none, ConfigError when it
     is wrong.
     """
-    from proxy.config.load import load as load_file
-    from proxy.config.problems import ConfigError
-    from proxy.core.rules import RuleError, compile_rules
-
     path = find(args.config)
     if path is None:
         raise UsageError(f"there is no ./{DEFAULT}; name a file with -c FILE or {VARIABLE}")
-    loaded = load_file(path, os.environ)
+    return load_file(path)
+
+
+def load_file(path: Path) -> Loaded:
+    """Load a file with the process's variables. Raises ConfigError when it is wrong."""
+    from proxy.config.load import load as load_text
+    from proxy.config.problems import ConfigError
+    from proxy.core.rules import RuleError, compile_rules
+
+    loaded = load_text(path, os.environ)
     try:
         # Keys and patterns show some faults only when they are used; here they still have a line.
         compile_rules(loaded.config)

@@ -9,10 +9,12 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from proxy.cli import configfile
+from proxy.cli.filesource import FileSource
 from proxy.cli.output import UsageError
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
+    from proxy.worker.source import ConfigSource
 
 _DESCRIPTION: Final = (
     "Runs the gateway until SIGTERM or SIGINT, which it answers by finishing what is in flight. "
@@ -64,15 +66,21 @@ def run(args: argparse.Namespace) -> int:
     # Process 1 of a container is not ended by a TERM that it has no handler for: one which came
     # before the worker's own would be lost, and KILL would follow (pid_namespaces(7)).
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_TERMINATED))
-    config = _configuration(args)
+    config, source = _configuration(args)
+
+    if config.workers != 1:
+        from proxy.supervisor import supervise
+
+        return supervise(config, source)
 
     from proxy.worker import serve
 
-    return serve(config)
+    return serve(config, source)
 
 
-def _configuration(args: argparse.Namespace) -> Config:
+def _configuration(args: argparse.Namespace) -> tuple[Config, ConfigSource]:
     from proxy.config.flags import Flags, from_flags, given
+    from proxy.worker.source import FixedSource
 
     flags = Flags(args.upstream, tuple(args.origin), args.listen, args.admin)
     also = given(flags, os.environ)
@@ -80,8 +88,10 @@ def _configuration(args: argparse.Namespace) -> Config:
     if path is None:
         if not also:
             raise UsageError(_NOTHING)
-        return from_flags(flags, os.environ)
-    config = configfile.load(args).config
+        by_flags = from_flags(flags, os.environ)
+        return by_flags, FixedSource(by_flags)
+    source = FileSource(path)
+    config = source.read()
     # `healthcheck` reads this variable too, so a container may set it, to what the file says.
     if os.environ.get(_ADMIN) == str(config.admin):
         also = [name for name in also if name != _ADMIN]
@@ -90,4 +100,4 @@ def _configuration(args: argparse.Namespace) -> Config:
             f"the configuration is {path}, so {' and '.join(also)} must not be given too; put the "
             "setting into the file"
         )
-    return config
+    return config, source

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def check_files(config: Config, report: Report) -> None:
     """Check that certificates and keys can be read and are PEM."""
-    for loc, path in _files(config):
+    for loc, path in files_of(config):
         try:
             data = path.read_bytes()
         except (OSError, ValueError) as error:
@@ -27,7 +27,8 @@ def check_files(config: Config, report: Report) -> None:
             report.add(loc, "this file is not PEM: it has no line that starts with -----BEGIN")
 
 
-def _files(config: Config) -> Iterator[tuple[Loc, Path]]:
+def files_of(config: Config) -> Iterator[tuple[Loc, Path]]:
+    """Yield the files that a configuration names, secrets aside, and where it names them."""
     if config.listen.tls is not None:
         yield ("listen", "tls", "cert"), config.listen.tls.cert
         yield ("listen", "tls", "key"), config.listen.tls.key

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from proxy.config.check_files import files_of
 from proxy.config.checks import check
 from proxy.config.document import Document
 from proxy.config.load_yaml import MAX_BYTES
@@ -27,10 +28,11 @@ _SECRET_BYTES_MAX: Final = 64 * 1024
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that is right, and the file that it came from."""
+    """A configuration that is right, the file that it came from, and the files that it names."""
 
     config: Config
     document: Document
+    named: tuple[Path, ...] = ()
 
 
 def load(path: Path, env: Mapping[str, str]) -> Loaded:
@@ -45,13 +47,15 @@ def loads(text: str, name: str, env: Mapping[str, str]) -> Loaded:
 
 def _load(text: str, name: str, env: Mapping[str, str], folder: Path) -> Loaded:
     document = Document(name, text, env)
-    config = _shape(document, folder)
+    secrets: list[Path] = []
+    config = _shape(document, folder, secrets)
     report = Report(document, document.problems)
     if config is not None and not report.problems:
         check(config, report)
     if config is None or report.problems:
         raise ConfigError(report.problems)
-    return Loaded(config, document)
+    named = dict.fromkeys([*secrets, *(path for _, path in files_of(config))])
+    return Loaded(config, document, tuple(named))
 
 
 def _text(path: Path) -> str:
@@ -70,11 +74,18 @@ def _text(path: Path) -> str:
         raise ConfigError([Problem(str(path), line, column, message)]) from None
 
 
-def _shape(document: Document, folder: Path) -> Config | None:
-    """Return the model, or None after adding to the document's problems."""
+def _shape(document: Document, folder: Path, secrets: list[Path]) -> Config | None:
+    """Return the model, or None after adding to the document's problems. The files of its secrets
+    are added to `secrets`.
+    """
     if document.values is None:
         return None
-    context = {"folder": folder, "read": lambda name: read_secret(folder / name)}
+
+    def read(name: str) -> str:
+        secrets.append(folder / name)
+        return read_secret(folder / name)
+
+    context = {"folder": folder, "read": read}
     config, errors = _validate(document.values, context)
     places = {document.nearest(error["loc"]) for error in errors}
     changed = [loc for loc in places if document.reread(loc)]

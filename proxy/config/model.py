@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StrictInt
+from pydantic import BeforeValidator, Field
 
 from proxy.config.browser import METHODS, CorsConfig, CsrfConfig
 from proxy.config.cases import AsUser, Expect, TestCase
@@ -21,6 +21,7 @@ from proxy.config.database import (
 )
 from proxy.config.fields import (
     AddressText,
+    Flag,
     Name,
     NotBuilt,
     Section,
@@ -31,7 +32,7 @@ from proxy.config.fields import (
 )
 from proxy.config.routes import Require, RouteConfig, RouteLimits
 from proxy.config.secret import Secret
-from proxy.config.server import Drain, Limits, Listen, ListenTls, LogConfig
+from proxy.config.server import Drain, Limits, Listen, ListenTls, LogConfig, Workers
 from proxy.config.sessions import (
     CacheConfig,
     IdentityConfig,
@@ -89,8 +90,10 @@ class Config(Section):
     """Where health, metrics and status are served. Never the public port."""
     admin_token: Secret | None = None
     """Bearer token that the admin listener asks for when its address is not loopback."""
-    workers: Annotated[StrictInt, Field(ge=1, le=1)] = 1
-    """Processes on the port. Only 1 is built."""
+    workers: Workers = 1
+    """Processes on the port; `auto` is one for each core that may be used."""
+    watch: Flag = False
+    """Reload when this file, or one that it names, changes."""
     health_path: Text | None = None
     """Path on the main listener that we answer ourselves, before routing, for load balancers."""
     public_origin: Text | None = None

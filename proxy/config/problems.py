@@ -27,9 +27,13 @@ class Problem:
     """The source line and a caret under the place, or nothing."""
 
     def __str__(self) -> str:
+        return f"{self.brief}\n{self.snippet}" if self.snippet else self.brief
+
+    @property
+    def brief(self) -> str:
+        """Where and what, in one line."""
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        text = f"{place}: {self.message}"
-        return f"{text}\n{self.snippet}" if self.snippet else text
+        return f"{place}: {self.message}"
 
 
 class ConfigError(Exception):

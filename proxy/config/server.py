@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import model_validator
+from pydantic import PlainValidator, WithJsonSchema, model_validator
 
 from proxy.config.fields import (
     AddressText,
@@ -19,6 +19,25 @@ from proxy.config.fields import (
     SizeOrOff,
 )
 from proxy.config.units import Address
+
+_WORKERS_MAX: Final = 256
+
+
+def _workers(value: object) -> object:
+    if value == "auto":
+        return value
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _WORKERS_MAX:
+        raise ValueError(f"must be auto, or a number of processes from 1 to {_WORKERS_MAX}")
+    return value
+
+
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_workers),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": _WORKERS_MAX}, {"const": "auto"}]}
+    ),
+]
 
 
 class ListenTls(Section):

@@ -18,7 +18,6 @@ NOT_BUILT: Final = frozenset({("upstreams", "*", "retry", "budget_percent")})
 """Keys that the format has and this version does not; what else is not built accepts only `off`."""
 
 _KINDS: Final = ("sessions", "*", "kind")
-_WORKERS: Final = ("workers",)
 _BALANCE: Final = ("upstreams", "*", "balance")
 _LATER_BALANCE: Final = frozenset({"least_requests", "hash(user)", "hash(ip)"})
 
@@ -105,7 +104,7 @@ def _matches(loc: Loc, patterns: Iterable[tuple[str, ...]]) -> bool:
 def _message(loc: Loc, error: ErrorDetails, document: Document) -> str:
     kind = error["type"]
     context: dict[str, Any] = error.get("ctx", {})
-    later = _not_built_value(loc, kind, document)
+    later = _not_built_value(loc, document)
     if later:
         return later
     if kind == "value_error":
@@ -129,14 +128,12 @@ def _own_words(loc: Loc, message: str, document: Document) -> str:
     return message
 
 
-def _not_built_value(loc: Loc, kind: str, document: Document) -> str:
+def _not_built_value(loc: Loc, document: Document) -> str:
     """Return what to say about a value that the format has and this version does not."""
     written = document.shown(loc).strip("'")
     only = ""
     if _matches(loc, [_KINDS]):
         only = "only the kind authjs"
-    elif _matches(loc, [_WORKERS]) and (written == "auto" or kind == "less_than_equal"):
-        only = "only one worker"
     elif _matches(loc, [_BALANCE]) and written in _LATER_BALANCE:
         only = "only round_robin"
     return f"this is not built yet in this version; there is {only}" if only else ""

@@ -23,6 +23,11 @@ _TOKEN68: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _SEEN_MAX: Final = 2048
 _SEEN_BYTES_MAX: Final = 4096
 
+_LINES_MAX: Final = 64
+"""Sets of identity headers that a session keeps its lines for: each generation of the configuration
+has its own, and a session may outlive many.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -63,6 +68,8 @@ class Session:
         """
         lines = self._lines.get(headers)
         if lines is None:
+            if len(self._lines) >= _LINES_MAX:
+                self._lines.clear()
             lines = self._lines[headers] = headers.lines(self.principal)
         return lines
 

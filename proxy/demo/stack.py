@@ -21,7 +21,7 @@ from proxy.demo.ports import bind_first_free, bind_loopback
 from proxy.demo.rows import session_rows
 from proxy.demo.sessions import COOKIE, JwtSessions
 from proxy.demo.webapp import Setting, WebApp
-from proxy.worker import Worker
+from proxy.worker import FixedSource, Worker
 
 REMEMBERED: Final = 2
 """Seconds for which the gateway goes by a row that it has read. It is short here, so that a session
@@ -104,7 +104,8 @@ async def running(
         environment["API_ENDPOINT"] = api = f"http://127.0.0.1:{_port(api_sockets)}"
 
         config = gateway_config(database=rows is not None)
-        worker = Worker(loads(config, "demo.yaml", environment).config)
+        loaded = loads(config, "demo.yaml", environment).config
+        worker = Worker(loaded, FixedSource(loaded))
         await worker.start()
         stack.push_async_callback(worker.stop)
         gateway = f"http://localhost:{worker.addresses['main'].rpartition(':')[2]}"

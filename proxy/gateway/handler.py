@@ -98,7 +98,7 @@ class Gateway:
             if begun:
                 begun.check()
                 return await forward(x, begun.permit, snapshot, client, body, begun.attempt)
-            outcome = await decide(x, snapshot.rules, snapshot.resolve)
+            outcome = await decide(x, snapshot.rules, snapshot.resolver.resolve)
             if isinstance(outcome, Permit):
                 snapshot.lane.learn(x, outcome, last=client.closes)
                 return await forward(x, outcome, snapshot, client, body)

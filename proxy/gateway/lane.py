@@ -98,6 +98,7 @@ class Lane:
         self._seen: set[int] = set()
         self._offered = 0
         self._volatile = Volatile()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Lane heads={len(self._known)}>"
@@ -107,7 +108,7 @@ class Lane:
         its connection ends with it (`last`), as only its parser knows all the ways to ask for that.
         """
         head = x.head
-        if last:
+        if last or self._closed:
             return
         if not 0 < len(head.raw) <= _HEAD_BYTES_MAX or len(head.fields) > _FIELDS_MAX:
             return
@@ -173,6 +174,14 @@ class Lane:
         if traced is not None and trace.is_continued(values[traced]) != known.x.trace_kept:
             return None
         return known, values
+
+    def close(self) -> None:
+        """Forget every head, and learn no more: exchanges of this generation may last for hours,
+        and hold it.
+        """
+        self._closed = True
+        self._known.clear()
+        self._seen.clear()
 
     def attempt(self, known: Known) -> Attempt | None:
         """Return an attempt on a pooled connection, or None when there is none that is young

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.config.model import Config
-    from proxy.core.decision import Resolve
     from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
     from proxy.upstream.deadlines import Deadlines
@@ -29,13 +28,14 @@ class Snapshot:
     """What a request is judged and forwarded by; `generation` counts configurations from 1.
 
     `stores` are those of the sessions that have one, by the session's name; who took the snapshot
-    starts and stops them.
+    starts and stops them. One may have come from the generation before, as may what `resolver`
+    remembers.
     """
 
     generation: int
     config: Config
     rules: Rules
-    resolve: Resolve
+    resolver: Resolver
     stores: Mapping[str, Store]
     pools: Mapping[str, Pool]
     lane: Lane
@@ -48,11 +48,17 @@ def take_snapshot(
     loop: asyncio.AbstractEventLoop,
     deadlines: Deadlines,
     metrics: Metrics,
+    before: Snapshot | None = None,
 ) -> Snapshot:
-    """Compile `config`. Raises OSError and ssl.SSLError when a file of it cannot be used."""
+    """Compile `config`. What it has in common with the generation `before` is taken over from that:
+    stores, and the sessions that were verified.
+
+    It waits for nobody but may take a while, so it may be called in a thread. Raises RuleError, and
+    OSError (ssl.SSLError among them) when a file cannot be used.
+    """
     rules = compile_rules(config)
-    stores = _stores(config)
-    resolver = Resolver(config, rules, metrics, stores)
+    stores = _stores(config, {} if before is None else before.stores)
+    resolver = Resolver(config, rules, metrics, stores, before.resolver if before else None)
     pools = {
         name: Pool(name, upstream, loop, deadlines) for name, upstream in config.upstreams.items()
     }
@@ -60,7 +66,7 @@ def take_snapshot(
         generation,
         config,
         rules,
-        resolver.resolve,
+        resolver,
         stores,
         pools,
         Lane(rules, pools, resolver.recall, metrics),
@@ -68,12 +74,16 @@ def take_snapshot(
     )
 
 
-def _stores(config: Config) -> dict[str, Store]:
+def _stores(config: Config, before: Mapping[str, Store]) -> dict[str, Store]:
     stores: dict[str, Store] = {}
     for name, session in config.sessions.items():
-        if session.database is not None:
-            # The driver costs memory that a gateway without a database has no use for.
-            from proxy.session.database import PostgresStore, log_change
+        if session.database is None:
+            continue
+        # The driver costs memory that a gateway without a database has no use for.
+        from proxy.session.database import PostgresStore, log_change
 
-            stores[name] = PostgresStore(name, session.database, log_change)
+        store = before.get(name)
+        if store is None or not store.serves(session.database):
+            store = PostgresStore(name, session.database, log_change)
+        stores[name] = store
     return stores

@@ -6,10 +6,12 @@ Law of the file: no exception of asyncpg leaves it, and no message of one is pas
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import ssl
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -145,6 +147,7 @@ class PostgresStore:
             config.prepared == "auto" and not dsn.pooled
         )
         self._arguments = _arguments(config, dsn)
+        self._files = _contents(config)
         self._layout: Layout | None = None
         self._misfit = ""
         self._connections = Connections(
@@ -162,6 +165,10 @@ class PostgresStore:
     def layout(self) -> Layout | None:
         """Where the sessions are, once that is known."""
         return self._layout
+
+    def serves(self, config: DatabaseConfig) -> bool:
+        """Whether a store made for `config` now would be like this one. Raises OSError."""
+        return config == self._config and _contents(config) == self._files
 
     async def start(self) -> None:
         """Connect. Raises ValueError when the database is there and its tables do not fit."""
@@ -292,6 +299,15 @@ def _arguments(config: DatabaseConfig, dsn: Dsn) -> dict[str, Any]:
         "statement_cache_size": 0,
         "server_settings": {"application_name": "gatelodge"},
     }
+
+
+def _contents(config: DatabaseConfig) -> tuple[bytes, ...]:
+    """Return a digest of each file that a connection is made with. Raises OSError."""
+    root = config.sslrootcert or parse_dsn(config.url.get_secret_value()).sslrootcert
+    files = (root, config.sslcert, config.sslkey)
+    return tuple(
+        hashlib.sha256(Path(file).read_bytes()).digest() for file in files if file is not None
+    )
 
 
 def _tls(config: DatabaseConfig, dsn: Dsn) -> ssl.SSLContext | str | bool:

@@ -146,6 +146,11 @@ class Memory:
         self._remember(credential, session, now, sum(map(_chars, rows)))
         return session
 
+    async def quiet(self) -> None:
+        """Wait until the look-ups that are in flight now have ended."""
+        if self._flights:
+            await asyncio.wait(tuple(self._flights.values()))
+
     def _remember(self, credential: Credential, session: Session, now: float, chars: int) -> None:
         until = now + self._ttl
         if session.expires is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.session.memory import Memory
 
 if TYPE_CHECKING:
-    from proxy.config.model import Config
+    from proxy.config.model import Config, SessionConfig
     from proxy.core.rules import Rules
     from proxy.core.session import Credential, Session
     from proxy.session.store import Store
@@ -22,7 +22,8 @@ class Resolver:
     """Resolves credentials for one configuration.
 
     `stores` are those of its sessions, by name; a session without the store that it should have
-    cannot be looked up.
+    cannot be looked up. What the resolver `before` has verified is remembered for the sessions that
+    are configured as they were, their secrets included, and that ask the same store.
     """
 
     def __init__(
@@ -31,18 +32,29 @@ class Resolver:
         rules: Rules,
         metrics: Metrics,
         stores: Mapping[str, Store] | None = None,
+        before: Resolver | None = None,
     ) -> None:
-        stores = stores or {}
+        self._config = config.sessions
+        self._stores = stores or {}
         self._memories = {
-            name: Memory(
+            name: (before and before._kept(name, session, self._stores.get(name)))
+            or Memory(
                 rules.sessions[name],
-                stores.get(name),
+                self._stores.get(name),
                 session.cache.ttl,
                 session.cache.entries,
                 metrics,
             )
             for name, session in config.sessions.items()
         }
+
+    def __repr__(self) -> str:
+        return f"<Resolver {list(self._memories)}>"
+
+    def _kept(self, name: str, session: SessionConfig, store: Store | None) -> Memory | None:
+        """Return the memory of a session if all that it depends on is the same."""
+        same = self._config.get(name) == session and self._stores.get(name) is store
+        return self._memories[name] if same else None
 
     async def resolve(self, credential: Credential, now: float) -> Session:
         """Return the session of `credential` at the Unix time `now`. Raises SessionInvalid,
@@ -57,3 +69,8 @@ class Resolver:
         `now`. Whoever uses it counts it (`session_cache_hits`).
         """
         return self._memories[credential.session].recall(credential, now)
+
+    async def quiet(self) -> None:
+        """Wait until the stores have answered all that they have been asked by now."""
+        for memory in self._memories.values():
+            await memory.quiet()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from proxy.core.stored import Row
+
+if TYPE_CHECKING:
+    from proxy.config.model import DatabaseConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class StoreState:
 @runtime_checkable
 class Store(Protocol):
     """Sessions that somebody else keeps."""
+
+    def serves(self, config: DatabaseConfig) -> bool:
+        """Whether a store made for `config` now would be like this one: by the same settings, and
+        by files that hold what they held. Raises OSError when a file cannot be read.
+        """
 
     async def start(self) -> None:
         """Begin. A store that is away does not keep us from starting.

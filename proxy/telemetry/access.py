@@ -102,7 +102,7 @@ class AccessLog:
 
     def __init__(self, descriptor: int, render: Render) -> None:
         self._descriptor = descriptor
-        self._render = render
+        self.render = render
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self._lines: deque[bytes] = deque()
@@ -117,7 +117,7 @@ class AccessLog:
         if self._size > HELD:
             self.dropped += 1
             return
-        line = self._render(x, seconds)
+        line = self.render(x, seconds)
         self._lines.append(line)
         self._size += len(line)
         if self._size >= BATCH:

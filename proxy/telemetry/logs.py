@@ -51,9 +51,26 @@ def wants_json(choice: str) -> bool:
     return choice == "json" or (choice == "auto" and not sys.stderr.isatty())
 
 
-def set_up(level: str, choice: str) -> None:
-    """Send the loggers of the gateway, and warnings of everybody else, to standard error."""
+class _Numbered(logging.Filter):
+    """Says in every line which worker wrote it."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._worker
+        return True
+
+
+def set_up(level: str, choice: str, *, worker: int | None = None) -> None:
+    """Send the loggers of the gateway, and warnings of everybody else, to standard error.
+
+    `worker` is the number of this process, where there are several.
+    """
     handler = logging.StreamHandler()
+    if worker is not None:
+        handler.addFilter(_Numbered(worker))
     handler.setFormatter(JsonFormatter() if wants_json(choice) else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -15,7 +15,7 @@ class Recorder:
 
     def __init__(self, metrics: Metrics, access: AccessLog | None) -> None:
         self._metrics = metrics
-        self._access = access
+        self.access = access
 
     def begin(self) -> None:
         """An exchange has begun."""
@@ -25,5 +25,5 @@ class Recorder:
         """The exchange `x` has ended, at `now` of time.monotonic."""
         seconds = now - x.started
         self._metrics.count(x, seconds)
-        if self._access is not None:
-            self._access.add(x, seconds)
+        if self.access is not None:
+            self.access.add(x, seconds)

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from proxy.worker.process import Worker
 from proxy.worker.serve import serve
+from proxy.worker.source import ConfigSource, FixedSource
 
-__all__ = ["Worker", "serve"]
+__all__ = ["ConfigSource", "FixedSource", "Worker", "serve"]

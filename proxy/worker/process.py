@@ -14,31 +14,33 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from proxy import __version__
-from proxy.admin.app import LOG as ADMIN_LOG
-from proxy.admin.app import admin_app
+from proxy.admin.app import serve_admin
 from proxy.core.frames import RESTART
 from proxy.gateway.handler import Gateway
 from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.gateway.seeds import Seeds
-from proxy.gateway.snapshot import take_snapshot
 from proxy.telemetry import logs
-from proxy.telemetry.access import AccessLog, as_json, as_text
+from proxy.telemetry.access import AccessLog, Render, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
-from proxy.worker.sockets import bind, bound_address, has_unread, server_context
+from proxy.worker.generations import Generations
+from proxy.worker.reload import Reloader
+from proxy.worker.sockets import announce, bind_both, has_unread, server_context
 from proxy.worker.state import State
+from proxy.worker.systemd import Notifier
+from proxy.worker.watch import Watch
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Sequence
 
-    from proxy.config.model import Config
-    from proxy.session.store import Store
+    from proxy.config.model import Config, LogConfig
+    from proxy.gateway.snapshot import Snapshot
+    from proxy.worker.source import ConfigSource
 
 _log = logging.getLogger("gatelodge.worker")
 
@@ -60,9 +62,19 @@ class Worker:
     `addresses` says where its listeners "main" and "admin" are bound.
     """
 
-    def __init__(self, config: Config, *, log_to: int = 2) -> None:
-        """`log_to` is the file descriptor of the access log. Raises RuntimeError without
-        aiohttp's C parser.
+    def __init__(
+        self,
+        config: Config,
+        source: ConfigSource,
+        *,
+        log_to: int = 2,
+        given: Sequence[socket.socket] = (),
+        notifier: Notifier | None = None,
+    ) -> None:
+        """Begin with `config`; a reload reads `source`.
+
+        `log_to` is the file descriptor of the access log; `given` are sockets that listen already,
+        to be used for the addresses that they have. Raises RuntimeError without aiohttp's C parser.
         """
         if HttpRequestParser is HttpRequestParserPy:
             # Half of aiohttp's advisories about request smuggling concern its Python parser.
@@ -70,69 +82,106 @@ class Worker:
                 "aiohttp runs without its C parser: unset AIOHTTP_NO_EXTENSIONS, "
                 "or install its wheel"
             )
-        self.config = config
         self.addresses: dict[str, str] = {}
-        self._metrics = Metrics()
-        self._access: AccessLog | None = None
-        if config.log.access:
-            render = as_json if logs.wants_json(config.log.format) else as_text
-            self._access = AccessLog(log_to, render)
+        self._config = config
+        self._source = source
+        self._given = given
+        self._notifier = notifier or Notifier({})
+        self._hung_up = False
+        self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
+        self.deaf = asyncio.Event()
+        """Set when the drain has come to where no connection is accepted any more."""
+        self.metrics = Metrics()
+        self._access = AccessLog(log_to, _render(config.log))
+        self._recorder = Recorder(self.metrics, self._access if config.log.access else None)
 
     def __repr__(self) -> str:
         return f"<Worker {self.addresses}>"
 
-    async def start(self) -> None:
-        """Open the listeners. Raises OSError when an address or a file of the configuration
-        cannot be used.
+    @property
+    def config(self) -> Config:
+        """The configuration in use."""
+        return self._gateway.snapshot.config
+
+    async def start(self, main: socket.socket | None = None) -> None:
+        """Open the listeners, or serve `main`, which listens already, for one who answers
+        operators himself.
+
+        Raises OSError when an address or a file of the configuration cannot be used, ValueError
+        for a database that does not fit.
         """
         loop = asyncio.get_running_loop()
-        config, metrics = self.config, self._metrics
+        config, metrics = self._config, self.metrics
         self._deadlines = Deadlines(loop)
-        snapshot = take_snapshot(config, 1, loop, self._deadlines, metrics)
-        await self._start_stores(snapshot.stores)
-        self._gateway = Gateway(
-            snapshot, Recorder(metrics, self._access), clock=time.time, seeds=Seeds().take
-        )
+        self._generations = Generations(loop, self._deadlines, metrics)
+        snapshot = await self._generations.build(config)
+        self._gateway = Gateway(snapshot, self._recorder, clock=time.time, seeds=Seeds().take)
         tls = config.listen.tls
         context = None if tls is None else server_context(tls)
         self._clients = ClientServer(
             self._gateway, config.limits, self._deadlines, tls=tls is not None
         )
-        self.state = State(self._gateway, self._clients, metrics, self.addresses, __version__)
-        main, admin = _bind_both(config)
-        self._admin = web.AppRunner(admin_app(self.state), access_log=None, logger=ADMIN_LOG)
-        await self._admin.setup()
-        await web.SockSite(self._admin, admin).start()
-        self._announce("admin", admin)
+        self.reloader = Reloader(self._source, self._use, metrics, config, self._notifier)
+        self.state = State(
+            self._gateway, self._clients, metrics, self.addresses, __version__, self.reloader
+        )
+        admin = None
+        if main is None:
+            main, admin = bind_both(config, self._given)
+            self._end_admin = await serve_admin(self.state, admin)
         self._server = await loop.create_server(self._clients, sock=main, ssl=context)
-        self._announce("main", main)
+        if admin is not None:
+            self.addresses["admin"] = announce("admin", admin)
+            self.addresses["main"] = announce("main", main)
         self._ticker = loop.call_later(_TICK, self._tick)
+        watch = Watch(self._source, lambda: self.config.watch, self.hang_up)
+        self._watch = loop.create_task(watch.run())
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
         # make no cycles, so it need not look often.
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
         self.state.phase = "ready"
+        if self._hung_up:
+            self.hang_up()
 
-    async def _start_stores(self, stores: Mapping[str, Store]) -> None:
-        """Start all stores, or none. Raises ValueError for one that cannot be used."""
-        started: list[Store] = []
-        try:
-            for store in stores.values():
-                await store.start()
-                started.append(store)
-        except ValueError:
-            for store in started:
-                await store.stop()
-            raise
+    def hang_up(self) -> None:
+        """Reload the configuration, as HUP asks for; not before the start has ended."""
+        self._hung_up = True
+        if self.state.phase != "starting":
+            self._reloads = asyncio.ensure_future(self.reloader.reload())
 
-    def _announce(self, listener: str, bound: socket.socket) -> None:
-        self.addresses[listener] = address = bound_address(bound)
-        _log.info("listening", extra={"listener": listener, "address": address})
+    async def _use(self, config: Config) -> int:
+        """Take another configuration into use and return its generation, or raise and change
+        nothing.
+        """
+        snapshot = await self.prepare(config)
+        self.commit(snapshot)
+        return snapshot.generation
+
+    async def prepare(self, config: Config) -> Snapshot:
+        """Return the next generation, to `commit` or to `abandon`. Raises OSError and ValueError
+        when there cannot be one.
+        """
+        return await self._generations.build(config, self._gateway.snapshot)
+
+    async def abandon(self, snapshot: Snapshot) -> None:
+        """Give up a generation that was prepared."""
+        await self._generations.abandon(snapshot, self._gateway.snapshot)
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """Put a generation that was prepared in the place of the one before. It cannot fail."""
+        before, config = self._gateway.snapshot, snapshot.config
+        self._gateway.snapshot = snapshot
+        self._clients.limits = config.limits
+        if config.log != before.config.log:
+            self._access.render = _render(config.log)
+            self._recorder.access = self._access if config.log.access else None
+            logs.set_up(config.log.level, config.log.format)
+        self._generations.retire(before, snapshot)
 
     def _tick(self) -> None:
-        if self._access is not None:
-            self._access.flush()
-            self._metrics.log_lines_dropped = self._access.dropped
+        self._access.flush()
+        self.metrics.log_lines_dropped = self._access.dropped
         self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
     async def drain(self) -> None:
@@ -148,6 +197,7 @@ class Worker:
         self._close_tunnels(jitter, told)
         self._close_idle()
         self._server.close()
+        self.deaf.set()
         end = time.monotonic() + settings.timeout
         while self._clients.clients and time.monotonic() < end:
             await asyncio.sleep(_TICK)
@@ -163,19 +213,18 @@ class Worker:
         self._server.close()
         for client in self._clients.clients:
             client.abort()
-        for pool in self._gateway.snapshot.pools.values():
-            pool.close_idle()
-        for store in self._gateway.snapshot.stores.values():
-            await store.stop()
-        await self._admin.cleanup()
+        self._watch.cancel()
+        await self.reloader.stop()
+        await self._generations.stop(self._gateway.snapshot)
+        if self._end_admin is not None:
+            await self._end_admin()
         self._ticker.cancel()
         self._deadlines.stop()
         # Connections that were aborted end at the loop's next turn, and with them their tasks and
         # log lines.
         for _ in range(_LAST_TURNS):
             await asyncio.sleep(0)
-        if self._access is not None:
-            self._access.flush()
+        self._access.flush()
         self.state.phase = "stopped"
 
     def _close_idle(self) -> None:
@@ -194,11 +243,5 @@ class Worker:
                 loop.call_later(random.uniform(0, over), client.tunnel.close, RESTART)  # noqa: S311
 
 
-def _bind_both(config: Config) -> tuple[socket.socket, socket.socket]:
-    """Return the main and the admin listener's sockets, or neither. Raises OSError."""
-    main = bind(config.listen.address)
-    try:
-        return main, bind(config.admin)
-    except OSError:
-        main.close()
-        raise
+def _render(settings: LogConfig) -> Render:
+    return as_json if logs.wants_json(settings.format) else as_text

@@ -4,58 +4,85 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.telemetry import logs
 from proxy.worker.process import Worker
+from proxy.worker.reload import told
+from proxy.worker.systemd import Notifier, keep_alive, take_sockets
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
+    from proxy.worker.source import ConfigSource
 
 if sys.platform == "win32":
     from asyncio import new_event_loop
 else:
     from uvloop import new_event_loop
 
+__all__ = ["ending", "new_event_loop", "run_until", "serve"]
+
 _log = logging.getLogger("gatelodge.worker")
 
 
-def serve(config: Config) -> int:
-    """Run a gateway until a signal ends it; return the exit code of the process.
+class Drained(Protocol):
+    """What runs until it is told to end."""
 
-    TERM and INT drain. A second INT exits at once.
+    async def drain(self) -> None:
+        """End without losing a request."""
+
+    async def stop(self) -> None:
+        """End now."""
+
+
+def serve(config: Config, source: ConfigSource) -> int:
+    """Run a gateway, first with `config`, until a signal ends it; return the exit code of the
+    process.
+
+    TERM and INT drain. A second INT exits at once. HUP reloads from `source`.
     """
     logs.set_up(config.log.level, config.log.format)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_serve(config))
+        return runner.run(_serve(config, source))
 
 
-async def _serve(config: Config) -> int:
-    ended = _ending()  # before anybody can learn that there is something to end
-    worker = Worker(config)
+async def _serve(config: Config, source: ConfigSource) -> int:
+    ended = ending()  # before anybody can learn that there is something to end
+    notifier = Notifier(os.environ)
+    worker = Worker(config, source, given=take_sockets(os.environ), notifier=notifier)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.hang_up)
     try:
         await worker.start()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        _log.error("cannot start", extra={"reason": reason})
+        _log.error("cannot start", extra={"reason": told(error)})
         return 1
+    return await run_until(ended, worker, notifier)
+
+
+async def run_until(ended: asyncio.Future[None], what: Drained, notifier: Notifier) -> int:
+    """Keep `what` going until `ended`, then drain it; return the exit code of the process."""
+    notifier.ready()
+    alive = asyncio.ensure_future(keep_alive(notifier))
     await ended
+    notifier.stopping()
     again = asyncio.ensure_future(_interrupted())
-    drained = asyncio.ensure_future(worker.drain())
+    drained = asyncio.ensure_future(what.drain())
     await asyncio.wait({again, drained}, return_when=asyncio.FIRST_COMPLETED)
+    alive.cancel()
     if not drained.done():
         drained.cancel()
-        await worker.stop()
+        await what.stop()
         return 130
     again.cancel()
     drained.result()
     return 0
 
 
-def _ending() -> asyncio.Future[None]:
-    """Return what is done when TERM or INT comes; HUP is taken note of."""
+def ending() -> asyncio.Future[None]:
+    """Return what is done when TERM or INT comes."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
@@ -65,10 +92,6 @@ def _ending() -> asyncio.Future[None]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    loop.add_signal_handler(
-        signal.SIGHUP,
-        lambda: _log.warning("reload is not built yet: restart to read the configuration"),
-    )
     return ended
 
 

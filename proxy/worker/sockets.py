@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
 import ssl
 import stat
+import sys
 from typing import TYPE_CHECKING, Final
+
+from proxy.config.model import Address
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
-    from proxy.config.model import Address, ListenTls
+    from proxy.config.model import Config, ListenTls
+
+_log = logging.getLogger("gatelodge.worker")
 
 _BACKLOG: Final = 2048
 """Connections that the kernel holds for us while we are busy; it caps this at
@@ -20,21 +27,77 @@ net.core.somaxconn.
 """
 
 
-def bind(address: Address) -> socket.socket:
-    """Return a listening socket on `address`. Raises OSError, with the address in its text."""
+def bind(address: Address, given: Sequence[socket.socket] = ()) -> socket.socket:
+    """Return a listening socket on `address`, one of those that are `given` if it is there.
+
+    Raises OSError, with the address in its text.
+    """
+    for each in given:
+        if _is_at(each, address):
+            each.setblocking(False)
+            return each
     try:
         return _bind_unix(address.path) if address.path is not None else _bind_tcp(address)
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
 
 
-def _bind_tcp(address: Address) -> socket.socket:
+def _is_at(bound: socket.socket, address: Address) -> bool:
+    """Whether a socket listens where `address` says."""
+    if address.path is not None or bound.family == socket.AF_UNIX:
+        return bool(bound.getsockname() == address.path)
+    found = socket.getaddrinfo(
+        address.host, address.port, bound.family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return any(where[:2] == bound.getsockname()[:2] for *_, where in found)
+
+
+def bind_both(
+    config: Config, given: Sequence[socket.socket] = ()
+) -> tuple[socket.socket, socket.socket]:
+    """Return the main and the admin listener's sockets, or neither. Raises OSError."""
+    main = bind(config.listen.address, given)
+    try:
+        return main, bind(config.admin, given)
+    except OSError:
+        main.close()
+        raise
+
+
+def bind_group(
+    address: Address, count: int, given: Sequence[socket.socket] = ()
+) -> list[socket.socket]:
+    """Return `count` listening sockets on `address`, among which the kernel spreads connections.
+
+    Where it cannot do that, as with a unix socket, one that is `given`, or outside Linux, all are
+    the same socket. Raises OSError, with the address in its text.
+    """
+    first = bind(address, given)
+    if address.path is not None or first in given or sys.platform != "linux":
+        return [first, *(first.dup() for _ in range(count - 1))]
+    # Now the address is known to be free of others, who could share it too, unnoticed.
+    port = first.getsockname()[1]
+    first.close()
+    group: list[socket.socket] = []
+    try:
+        while len(group) < count:
+            group.append(_bind_tcp(Address(host=address.host, port=port), share=True))
+    except OSError as error:
+        for bound in group:
+            bound.close()
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+    return group
+
+
+def _bind_tcp(address: Address, *, share: bool = False) -> socket.socket:
     family, kind, protocol, _, where = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # [::] takes IPv4 as well, as mapped addresses, on every system.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -82,6 +145,13 @@ def bound_address(listener: socket.socket) -> str:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def announce(listener: str, bound: socket.socket) -> str:
+    """Log where a listener is, and return it."""
+    address = bound_address(bound)
+    _log.info("listening", extra={"listener": listener, "address": address})
+    return address
 
 
 def has_unread(transport: asyncio.BaseTransport | None) -> bool:

@@ -8,14 +8,24 @@ from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from proxy.config.model import Config
     from proxy.gateway.handler import Gateway
     from proxy.gateway.listener import ClientServer
     from proxy.telemetry.metrics import Metrics
+    from proxy.worker.reload import Reloader
 
 Phase = Literal["starting", "ready", "draining", "stopped"]
+
+
+def build_of(version: str) -> dict[str, str]:
+    """Return what runs: versions of this program and of what it stands on."""
+    return {
+        "version": version,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "aiohttp": installed("aiohttp"),
+    }
 
 
 class State:
@@ -28,6 +38,7 @@ class State:
         metrics: Metrics,
         addresses: Mapping[str, str],
         version: str,
+        reloader: Reloader,
     ) -> None:
         self.phase: Phase = "starting"
         self.version = version
@@ -35,13 +46,9 @@ class State:
         self._clients = clients
         self._metrics = metrics
         self._addresses = addresses
+        self._reloader = reloader
         self._started = time.monotonic()
-        metrics.reload_timestamp = time.time()
-        metrics.build = {
-            "version": version,
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "aiohttp": installed("aiohttp"),
-        }
+        metrics.build = build_of(version)
         metrics.connections = self._connections
         metrics.endpoints = self._endpoints
         metrics.stores = self._stores
@@ -59,7 +66,19 @@ class State:
         if self.phase != "ready":
             return False, self.phase
         problem = self._no_store()
-        return not problem, problem or self.phase
+        if problem:
+            return False, problem
+        return True, self._reloader.word
+
+    async def reload(self) -> tuple[int, Sequence[str]]:
+        """Read the configuration anew; return the generation in use, and why it is not the new
+        one.
+        """
+        outcome = await self._reloader.reload()
+        return outcome.generation, outcome.problems
+
+    async def gather(self) -> None:
+        """Do nothing: all is here."""
 
     def metrics_text(self) -> tuple[bytes, str]:
         """The metrics for Prometheus and their content type."""
@@ -73,6 +92,7 @@ class State:
             "state": self.phase,
             "uptime": round(time.monotonic() - self._started, 1),
             "generation": snapshot.generation,
+            "last_reload": self._reloader.status(),
             "listeners": dict(self._addresses),
             "connections": self._connections(),
             "requests_in_flight": self._metrics.in_flight,

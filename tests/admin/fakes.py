@@ -28,9 +28,19 @@ class FakeState:
         self.version = "1.2.3"
         self.reason = ""
         self.rendered = 0
+        self.reloads = 0
+        self.gathered = 0
+        self.problems: tuple[str, ...] = ()
 
     def ready(self) -> tuple[bool, str]:
-        return not self.reason, self.reason
+        return not self.reason, self.reason or "ready"
+
+    async def reload(self) -> tuple[int, tuple[str, ...]]:
+        self.reloads += 1
+        return 2 if self.problems == () else 1, self.problems
+
+    async def gather(self) -> None:
+        self.gathered += 1
 
     def metrics_text(self) -> tuple[bytes, str]:
         self.rendered += 1

@@ -21,6 +21,7 @@ PAGES = ["/", "/-/healthy", "/-/ready", "/metrics", "/-/status", "/-/status.css"
 PAGES += ["/-/status.json", "/-/config", "/-/help"]
 OPEN = ["/-/healthy", "/-/ready", "/metrics"]
 GUARDED = [path for path in PAGES if path not in OPEN]
+MEANT = {"X-Gatelodge-Admin": "1"}
 STATIC = Path(__file__).parents[2] / "proxy" / "admin" / "static"
 
 
@@ -82,6 +83,15 @@ async def test_metrics_are_rendered_once_for_each_answer_and_for_nothing_else(
     assert state.rendered == 1
 
 
+async def test_only_what_has_to_be_up_to_date_is_gathered(client: Client, state: FakeState) -> None:
+    for path in ("/-/healthy", "/-/ready", "/-/status", "/-/config", "/-/help"):
+        await read(client, path)
+    assert state.gathered == 0
+    await read(client, "/metrics")
+    await read(client, "/-/status.json")
+    assert state.gathered == 2
+
+
 async def test_status_is_what_the_process_says(client: Client, state: FakeState) -> None:
     async with client.get("/-/status.json") as response:
         assert await response.json() == state.status()
@@ -128,7 +138,8 @@ def test_the_status_page_makes_no_html_of_what_it_reads() -> None:
 async def test_help_lists_every_page(client: Client, path: str) -> None:
     _, text = await read(client, path)
     listed = re.findall(r"^  (/\S*)", text, re.MULTILINE)
-    assert listed == [page for page in PAGES if page not in ("/", "/-/status.css", "/-/status.js")]
+    pages = [page for page in PAGES if page not in ("/", "/-/status.css", "/-/status.js")]
+    assert sorted(listed) == sorted([*pages, "/-/reload"])
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/nowhere"])
@@ -150,10 +161,70 @@ async def test_an_unknown_path_is_a_404_problem(client: Client, path: str) -> No
         assert (await response.json())["status"] == 404
 
 
-@pytest.mark.parametrize("path", ["/-/reload", "/-/revoke", "/-/quit"])
+@pytest.mark.parametrize("path", ["/-/revoke", "/-/quit"])
 async def test_what_is_not_built_is_not_there(client: Client, path: str) -> None:
-    async with client.post(path, headers={"X-Gatelodge-Admin": "1"}) as response:
+    async with client.post(path, headers=MEANT) as response:
         assert response.status == 404
+
+
+async def test_a_reload_is_asked_for_by_post(client: Client, state: FakeState) -> None:
+    async with client.post("/-/reload", headers=MEANT) as response:
+        assert (response.status, await response.json()) == (200, {"generation": 2})
+    assert state.reloads == 1
+
+
+async def test_a_reload_that_was_refused_tells_every_problem(
+    client: Client, state: FakeState
+) -> None:
+    state.problems = ("gatelodge.yaml:1:1: no", "gatelodge.yaml:2:2: no")
+    async with client.post("/-/reload", headers=MEANT) as response:
+        assert response.status == 422
+        assert response.content_type == "application/problem+json"
+        told = await response.json()
+    assert (told["generation"], told["problems"]) == (1, list(state.problems))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="not-meant"),
+        pytest.param({**MEANT, "Origin": "http://evil.example"}, id="other-origin"),
+        pytest.param({**MEANT, "Origin": "null"}, id="no-origin"),
+        pytest.param({**MEANT, "Host": "evil.example"}, id="rebound"),
+    ],
+)
+async def test_no_page_can_make_a_browser_reload_it(
+    client: Client, state: FakeState, headers: dict[str, str]
+) -> None:
+    async with client.post("/-/reload", headers=headers) as response:
+        assert response.status in (403, 421)
+    assert state.reloads == 0
+
+
+async def test_a_page_of_the_listener_itself_cannot_reload(
+    client: Client, state: FakeState
+) -> None:
+    own = f"http://{client.host}:{client.port}"
+    async with client.post("/-/reload", headers={**MEANT, "Origin": own}) as response:
+        assert response.status == 403
+    assert state.reloads == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_a_reload_is_not_asked_for_otherwise(
+    client: Client, state: FakeState, method: str
+) -> None:
+    async with client.request(method, "/-/reload", headers=MEANT) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+    assert state.reloads == 0
+
+
+async def test_in_the_network_a_reload_takes_the_token(reachable: Connect) -> None:
+    client = await reachable(admin_token=TOKEN)
+    for token, status in ((None, 401), ("wrong", 401), (TOKEN, 200)):
+        headers = MEANT if token is None else {**MEANT, "Authorization": f"Bearer {token}"}
+        async with client.post("/-/reload", headers=headers) as response:
+            assert response.status == status
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND"])

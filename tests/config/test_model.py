@@ -16,6 +16,7 @@ def test_the_top_level_has_the_keys_of_the_contract() -> None:
         "admin",
         "admin_token",
         "workers",
+        "watch",
         "health_path",
         "public_origin",
         "trusted_proxies",

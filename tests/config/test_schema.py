@@ -89,8 +89,8 @@ WRONG = [
     {"limits": "{header_timeout: 10}"},
     {"log": "{access: 'yes'}"},
     {"cors": "on"},
-    {"workers": "2"},
-    {"workers": "auto"},
+    {"workers": "0"},
+    {"workers": "some"},
     {"tests": "[{request: GET /, expect: 'x'}]"},
 ]
 

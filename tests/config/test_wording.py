@@ -60,10 +60,12 @@ from tests.config.helpers import ENV, SECRET, places, problems_of, told, written
         ),
         ({"tests": "[{request: GET /, expect: 99}]"}, ["tests.0.expect: must be at least 200"]),
         ({"tests": "[{request: GET /, expect: x}]"}, ["tests.0.expect: must be a mapping of keys"]),
-        ({"workers": "0"}, ["workers: must be at least 1"]),
-        (
-            {"workers": "4"},
-            ["workers: this is not built yet in this version; there is only one worker"],
+        *(
+            (
+                {"workers": workers},
+                ["workers: must be auto, or a number of processes from 1 to 256"],
+            )
+            for workers in ("0", "257", "many", "1.5", "true")
         ),
         (
             {"upstreams": "{api: {endpoints: [http://x], balance: fastest}}"},

@@ -590,7 +590,7 @@ async def test_counts_are_those_of_the_ordinary_way(
                     for number in range(1, 11):
                         await client.send(GET)
                         await client.read_answers(number)
-                text = gateway.worker._metrics.text()[0].decode()
+                text = gateway.worker.metrics.text()[0].decode()
                 texts.append(re.findall(r"\S+_(?:total|count)\{.*", text))
     assert passages
     assert texts[0] == texts[1]

@@ -116,11 +116,11 @@ async def run(seed: int) -> tuple[bytes, list[bytes], list[tuple[object, ...]], 
                     received += client.received
             await gateway.until(lambda: gateway.status["requests_in_flight"] == 0)
             await gateway.until(lambda: gateway.status["connections"]["client"] == 0)
-            counted = sum(gateway.worker._metrics.requests.values())
+            counted = sum(gateway.worker.metrics.requests.values())
             await gateway.until(lambda: len(gateway.log_lines()) == counted)
             keys = ("method", "path", "route", "user", "status", "code", "attempts", "bytes_in")
             lines = [tuple(line.get(key) for key in keys) for line in gateway.log_lines()]
-            text = gateway.worker._metrics.text()[0].decode()
+            text = gateway.worker.metrics.text()[0].decode()
         assert upstream.violations == []
         sent = [without_ids(bytes(each.raw)) for each in upstream.requests]
     return body_bytes(received), sent, lines, re.findall(r"\S+_(?:total|count)\{.*", text)

@@ -169,7 +169,7 @@ async def test_no_answer_of_the_lane_reaches_another_request(
         await gateway.until(lambda: gateway.status["connections"]["client"] == 0)
         await gateway.until(lambda: gateway.status["requests_in_flight"] == 0)
         await gateway.until(lambda: all(e["open"] == e["idle"] for e in gateway.endpoints))
-        counted = sum(gateway.worker._metrics.requests.values())
+        counted = sum(gateway.worker.metrics.requests.values())
         await gateway.until(lambda: len(gateway.log_lines()) == counted)
         bad = [fault for each in upstreams for fault in each.violations if "ended" not in fault]
     assert not bad

@@ -109,7 +109,7 @@ class Road:
     async def permit(self, request: RequestHead) -> tuple[Exchange, Permit]:
         """Judge `request`, which must be permitted."""
         x = exchange(request)
-        outcome = await decide(x, self.snapshot.rules, self.snapshot.resolve)
+        outcome = await decide(x, self.snapshot.rules, self.snapshot.resolver.resolve)
         assert isinstance(outcome, Permit)
         return x, outcome
 

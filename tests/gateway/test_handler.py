@@ -6,15 +6,20 @@ import asyncio
 import json
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.core.session import Credential, Session
 from proxy.errors import BodyTooLarge, HeadTooLarge
 from proxy.gateway.downstream import Payload
+from proxy.session.resolver import Resolver
 from tests.gateway.fakes import FakeClient, FakePayload
 from tests.gateway.road import Road
 from tests.support.exchanges import APP, head, lines_of, token, values
+
+if TYPE_CHECKING:
+    from proxy.core.decision import Resolve
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -116,6 +121,16 @@ async def test_an_error_after_the_head_aborts_and_writes_nothing_more() -> None:
         assert (record.status, record.code) == (200, "upstream_protocol")
 
 
+class Answering(Resolver):
+    """Resolves as a function does."""
+
+    def __init__(self, answer: Resolve) -> None:
+        self._answer = answer
+
+    async def resolve(self, credential: Credential, now: float) -> Session:
+        return await self._answer(credential, now)
+
+
 async def test_what_nobody_expected_is_a_500_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -123,7 +138,7 @@ async def test_what_nobody_expected_is_a_500_and_is_logged(
         raise KeyError("secret text")
 
     async with Road() as road:
-        road.gateway.snapshot = replace(road.snapshot, resolve=broken)
+        road.gateway.snapshot = replace(road.snapshot, resolver=Answering(broken))
         with caplog.at_level(logging.ERROR):
             keep = await handled(road, ("Authorization", f"Bearer {token()}"), target="/api/x")
         status, fields, body = answer_of(road.client)
@@ -143,7 +158,7 @@ async def test_a_client_that_has_gone_is_recorded_as_499(error: BaseException) -
         raise error
 
     async with Road() as road:
-        road.gateway.snapshot = replace(road.snapshot, resolve=gone)
+        road.gateway.snapshot = replace(road.snapshot, resolver=Answering(gone))
         with pytest.raises(type(error)):
             await handled(road, ("Authorization", f"Bearer {token()}"), target="/api/x")
         assert road.client.written == b""

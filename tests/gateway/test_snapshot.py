@@ -51,11 +51,11 @@ async def test_its_sessions_are_those_of_its_configuration(take: Take) -> None:
     metrics = Metrics()
     snapshot = take(TEXT, metrics)
     credential = Credential("web", "cookie", COOKIE, token("u-1"))
-    session = await snapshot.resolve(credential, NOW)
+    session = await snapshot.resolver.resolve(credential, NOW)
     assert session.principal.id == "u-1"
-    assert await snapshot.resolve(credential, NOW) is session
+    assert await snapshot.resolver.resolve(credential, NOW) is session
     # The next generation begins with nothing in memory: its secrets may be others.
-    assert await take(TEXT, metrics).resolve(credential, NOW) is not session
+    assert await take(TEXT, metrics).resolver.resolve(credential, NOW) is not session
     assert (metrics.session_cache_hits, metrics.session_cache_misses) == (1, 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from proxy.config.model import DatabaseConfig
 from proxy.core.stored import Row
 from proxy.errors import SessionStoreDown
 from proxy.session.store import StoreState
@@ -29,6 +30,10 @@ class FakeStore:
         self.problem = ""
         self.gate = asyncio.Event()
         self.gate.set()
+
+    def serves(self, _config: DatabaseConfig) -> bool:
+        """Whether it would do for another configuration."""
+        return True
 
     async def start(self) -> None:
         """Begin."""

@@ -14,14 +14,18 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 import yaml
 
 from proxy.config.load import loads
+from proxy.config.model import Config
 from proxy.gateway.listener import ClientConnection
 from proxy.worker import Worker
+from proxy.worker.reload import Reloaded
+from proxy.worker.source import Mark
 from tests.support import mint
 from tests.support.answers import Answer
 from tests.support.client import exchange
@@ -82,6 +86,10 @@ def signed_in(sub: str = "u-1", **claims: Any) -> str:
     return f"Cookie: {COOKIE}={token(sub, **claims)}"
 
 
+def _text_of(config: Settings | str) -> str:
+    return config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
+
+
 class _Errors(logging.Handler):
     """Keeps what the gateway logs as an error."""
 
@@ -122,6 +130,19 @@ class _Pipe:
         os.close(self._reading)
 
 
+class Text:
+    """A configuration file that is no file: set `text`, and reload."""
+
+    marks: Mapping[Path, Mark] = MappingProxyType({})
+
+    def __init__(self, text: str, env: Mapping[str, str]) -> None:
+        self.text = text
+        self._env = env
+
+    def read(self) -> Config:
+        return loads(self.text, "test.yaml", self._env).config
+
+
 class LocalGateway:
     """One worker. `expect_errors` lets a test provoke what is otherwise a fault of the gateway."""
 
@@ -132,8 +153,10 @@ class LocalGateway:
         env: Mapping[str, str] | None = None,
         expect_errors: bool = False,
     ) -> None:
-        text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
-        self.config = loads(text, "test.yaml", env or {}).config
+        text = _text_of(config)
+        self._env = env or {}
+        self.source = Text(text, self._env)
+        self.config = self.source.read()
         self.errors: list[str] = []
         self._expect_errors = expect_errors
         self._handler = _Errors()
@@ -145,7 +168,7 @@ class LocalGateway:
         asyncio.get_running_loop().set_exception_handler(self._note)
         logging.getLogger("gatelodge").addHandler(self._handler)
         self._log = _Pipe()
-        self._worker = Worker(self.config, log_to=self._log.writing)
+        self._worker = Worker(self.config, self.source, log_to=self._log.writing)
         try:
             await self._worker.start()
         except BaseException:
@@ -175,6 +198,11 @@ class LocalGateway:
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    async def reload(self, config: Settings | str) -> Reloaded:
+        """Reload with another configuration. What stays is the listeners' addresses."""
+        self.source.text = _text_of(config)
+        return await self.worker.reloader.reload()
 
     async def stop(self, *, deadline: float = 10.0) -> None:
         """Stop the worker now. Raises TimeoutError when it does not."""

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from tests.support.certificates import Authority
-from tests.support.client import RawClient
+from tests.support.client import RawClient, exchange
 from tests.support.gateway import GatewayProcess
 from tests.support.scripts import silent
 from tests.support.upstream import StubUpstream
-from tests.support.worker import request, settings
+from tests.support.worker import OTHER_SECRET, SECRET, request, settings, signed_in
 
 pytestmark = pytest.mark.slow
 
@@ -34,14 +34,60 @@ async def test_a_term_drains_and_exits_0(tmp_path: Path) -> None:
         assert "draining" in events(gateway)
 
 
-async def test_a_hup_is_noted_and_an_int_drains(tmp_path: Path) -> None:
+async def test_an_int_drains(tmp_path: Path) -> None:
     async with GatewayProcess(text_of(), tmp_path) as gateway:
-        gateway.process.send_signal(signal.SIGHUP)
-        await gateway.wait_for_log(lambda line: "reload" in str(line.get("event")))
-        assert gateway.running
         gateway.process.send_signal(signal.SIGINT)
         assert await gateway.wait() == 0
         assert "draining" in events(gateway)
+
+
+async def status_of(port: int, path: str, *lines: str) -> int:
+    return (await exchange(port, request("GET", path, *lines))).status
+
+
+async def test_a_hup_reads_the_file_and_its_secrets_anew(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    async with StubUpstream() as upstream:
+        config = text_of(upstream.url, sessions={"web": {"secret": {"file": str(secret)}}})
+        async with GatewayProcess(config, tmp_path) as gateway:
+            assert await status_of(gateway.port, "/api/x", signed_in()) == 200
+            secret.write_text(OTHER_SECRET)
+            gateway.process.send_signal(signal.SIGHUP)
+            await gateway.wait_for_log(lambda line: line.get("generation") == 2)
+            assert await status_of(gateway.port, "/api/x", signed_in()) == 401
+            gateway.config_file.write_text("routes: [")
+            gateway.process.send_signal(signal.SIGHUP)
+            told = await gateway.wait_for_log(lambda line: "problem" in line)
+            assert told["problem"].startswith(f"{gateway.config_file}:1:")
+            assert await status_of(gateway.port, "/public/x") == 200
+        assert SECRET not in gateway.log_text()
+
+
+async def test_a_hup_before_the_start_has_ended_is_not_lost(tmp_path: Path) -> None:
+    async with StubUpstream() as upstream:
+        gateway = GatewayProcess(text_of(upstream.url), tmp_path)
+        gateway.spawn()
+        try:
+            await gateway.wait_for_log(lambda line: line.get("listener") == "admin")
+            gateway.process.send_signal(signal.SIGHUP)
+            await gateway.wait_for_log(lambda line: line.get("generation") == 2)
+        finally:
+            gateway.kill()
+
+
+async def test_a_watched_file_is_read_when_it_changes(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    async with StubUpstream() as upstream:
+        sessions = {"web": {"secret": {"file": str(secret)}}}
+        config = text_of(upstream.url, watch=True, sessions=sessions)
+        async with GatewayProcess(config, tmp_path) as gateway:
+            secret.write_text(OTHER_SECRET)
+            await gateway.wait_for_log(lambda line: line.get("generation") == 2)
+            assert await status_of(gateway.port, "/api/x", signed_in()) == 401
+            gateway.config_file.write_text(config.replace("watch: true", "watch: false"))
+            await gateway.wait_for_log(lambda line: line.get("generation") == 3)
 
 
 async def test_a_second_int_exits_at_once(tmp_path: Path) -> None:

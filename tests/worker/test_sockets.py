@@ -12,7 +12,7 @@ import pytest
 
 from proxy.config.model import ListenTls
 from proxy.config.units import Address
-from proxy.worker.sockets import bind, bound_address, has_unread, server_context
+from proxy.worker.sockets import bind, bind_group, bound_address, has_unread, server_context
 from tests.support.certificates import Authority
 
 
@@ -128,3 +128,49 @@ async def test_bytes_and_the_end_are_unread_until_the_loop_reads() -> None:
         transport.abort()
         assert not has_unread(transport)
     assert not has_unread(None)
+
+
+def test_a_group_shares_its_port_and_nobody_else_does() -> None:
+    group = bind_group(Address.parse("127.0.0.1:0"), 3)
+    try:
+        [address] = {bound_address(each) for each in group}
+        with pytest.raises(OSError, match="cannot listen on"):
+            bind(Address.parse(address))
+        with pytest.raises(OSError, match="cannot listen on"):
+            bind_group(Address.parse(address), 2)
+    finally:
+        for each in group:
+            each.close()
+
+
+def test_a_group_on_a_unix_socket_is_one_socket(tmp_path: Path) -> None:
+    group = bind_group(Address.parse(f"unix:{tmp_path / 's'}"), 2)
+    assert len({each.getsockname() for each in group}) == 1
+    assert len({each.fileno() for each in group}) == 2
+    for each in group:
+        each.close()
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:{}", "localhost:{}"])
+def test_a_socket_that_is_given_is_used_for_its_address(text: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as given,
+        bind(Address.parse("127.0.0.1:0")) as other,
+    ):
+        address = Address.parse(text.format(given.getsockname()[1]))
+        assert bind(address, [other, given]) is given
+        assert not given.getblocking()
+        group = bind_group(address, 2, [given])
+        assert {each.getsockname() for each in group} == {given.getsockname()}
+        group[1].close()
+
+
+def test_a_socket_that_is_given_for_another_address_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as given,
+        bind(Address.parse(f"unix:{path}"), [given]) as bound,
+        bind(Address.parse("127.0.0.1:0"), [bound, given]) as third,
+    ):
+        assert bound_address(bound) == f"unix:{path}"
+        assert third is not given

@@ -1,0 +1,128 @@
+"""The process of one worker: `python -m proxy.supervisor.child CHANNEL LISTENER`, two descriptors.
+
+It does what the supervisor asks. TERM drains it, as does the end of the supervisor; INT is the
+supervisor's, since a terminal sends it to all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from proxy.supervisor import messages
+from proxy.supervisor.channel import Answerer, open_channel
+from proxy.telemetry import logs
+from proxy.telemetry.figures import figures_of
+from proxy.worker import FixedSource, Worker
+from proxy.worker.reload import told
+from proxy.worker.serve import new_event_loop
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
+    from proxy.gateway.snapshot import Snapshot
+
+
+class Child:
+    """One worker, which serves `listener` once it has been told to begin."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._next: Snapshot | None = None
+        self.worker: Worker | None = None
+        self.ending = asyncio.Event()
+        """Set when it is to drain."""
+
+    def __repr__(self) -> str:
+        return f"<Child {self.worker!r}>"
+
+    async def answer(self, question: messages.Question) -> object:
+        """Do what is asked; return the answer."""
+        match question:
+            case messages.Begin(config, number):
+                logs.set_up(config.log.level, config.log.format, worker=number)
+                return await _outcome(self._begin(config))
+            case messages.Prepare(config):
+                return await _outcome(self._prepare(config))
+            case messages.Commit():
+                self._begun.commit(self._taken())
+            case messages.Abandon():
+                await self._begun.abandon(self._taken())
+            case messages.Drain():
+                self.ending.set()
+            case messages.Report():
+                return self._report()
+        return ""
+
+    async def _begin(self, config: Config) -> None:
+        worker = Worker(config, FixedSource(config))
+        await worker.start(self._listener)
+        self.worker = worker
+
+    async def _prepare(self, config: Config) -> None:
+        self._next = await self._begun.prepare(config)
+
+    def _report(self) -> messages.State:
+        worker = self._begun
+        return messages.State(
+            *worker.state.ready(), figures_of(worker.metrics), worker.state.status()
+        )
+
+    @property
+    def _begun(self) -> Worker:
+        if self.worker is None:
+            raise RuntimeError("asked before it has begun")
+        return self.worker
+
+    def _taken(self) -> Snapshot:
+        prepared, self._next = self._next, None
+        if prepared is None:
+            raise RuntimeError("nothing was prepared")
+        return prepared
+
+
+async def _outcome(doing: Coroutine[Any, Any, None]) -> str:
+    """Return why something could not be done, "" if it was."""
+    try:
+        await doing
+    except (OSError, ValueError, RuntimeError) as error:
+        return told(error)
+    return ""
+
+
+async def run(end: socket.socket, listener: socket.socket) -> int:
+    """Be a worker until told to end; return the exit code of the process."""
+    child = Child(listener)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, child.ending.set)
+    answerer = Answerer(await open_channel(end), child.answer)
+    asked = loop.create_task(answerer.serve())
+    ended = loop.create_task(child.ending.wait())
+    await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if child.worker is not None:
+        drained = loop.create_task(child.worker.drain())
+        await child.worker.deaf.wait()
+        await answerer.tell(messages.Deaf())
+        await drained
+    for task in (asked, ended):
+        task.cancel()
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run with the descriptors of the channel and of the listening socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end, listener = (socket.socket(fileno=int(number)) for number in arguments)
+    for inherited in (end, listener):
+        inherited.set_inheritable(False)
+        inherited.setblocking(False)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(run(end, listener))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

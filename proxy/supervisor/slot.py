@@ -1,0 +1,171 @@
+"""A place for one worker: its listening socket, and the process that serves it at the moment.
+
+The socket belongs to the slot and outlives every process that serves it: closing one of several
+sockets on a port would reset the connections that wait in its queue (SO_REUSEPORT, socket(7)). So
+what comes while a worker is being replaced waits for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from proxy.supervisor.channel import ChannelClosed
+from proxy.supervisor.process import WorkerProcess
+from proxy.telemetry.figures import added, counters_of
+from proxy.worker.reload import told
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
+    from proxy.telemetry.figures import Figures
+
+_log = logging.getLogger("gatelodge.supervisor")
+
+_STEADY: Final = 10.0
+"""Seconds after which a worker that ends is no sign of one that cannot live."""
+_PAUSES: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before a worker is started anew, by how many before it have ended early."""
+_POLL: Final = 1.0
+"""Seconds between two reports: the most that is missing of the counters of a worker that is
+killed.
+"""
+
+
+class Slot:
+    """Keeps one worker alive. `wanted` is asked for the configuration that it should serve by."""
+
+    def __init__(self, number: int, listener: socket.socket, wanted: Callable[[], Config]) -> None:
+        self.number = number
+        self._listener = listener
+        self._wanted = wanted
+        self.worker: WorkerProcess | None = None
+        """The process that accepts connections, if one does."""
+        self.processes: set[WorkerProcess] = set()
+        """It, and those that only finish what they have."""
+        self.departed: Figures = {}
+        """The counters of those that have ended."""
+        self.restarts = 0
+        self._early = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._followers: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.number} worker={self.worker} restarts={self.restarts}>"
+
+    async def start(self) -> str:
+        """Start the first worker, and from then on one in the place of each that ends; return why
+        it cannot serve, "" when it does.
+        """
+        problem = await self._start()
+        if not problem:
+            self._keeper = asyncio.get_running_loop().create_task(self._keep())
+        return problem
+
+    async def _start(self) -> str:
+        worker = await WorkerProcess.spawn(self._listener)
+        try:
+            problem = await self._begin(worker)
+        except ChannelClosed:
+            problem = f"it ended while it started: {_end_of(await asyncio.shield(worker.ended))}"
+        except asyncio.CancelledError:
+            await worker.kill()
+            raise
+        if problem:
+            await worker.kill()
+            return problem
+        self.worker = worker
+        self.processes.add(worker)
+        follower = asyncio.get_running_loop().create_task(self._follow(worker))
+        self._followers.add(follower)
+        follower.add_done_callback(self._followers.discard)
+        _log.info("worker serves", extra={"number": self.number, "pid": worker.pid})
+        return ""
+
+    async def _begin(self, worker: WorkerProcess) -> str:
+        """Let it serve by the configuration that is wanted when it has begun."""
+        problem = await worker.begin(config := self._wanted(), self.number)
+        while not problem and config is not self._wanted():
+            problem = await worker.prepare(config := self._wanted())
+            if not problem:
+                await worker.commit(config)
+        return problem
+
+    async def _keep(self) -> None:
+        """Start a worker whenever there is none that accepts connections."""
+        while True:
+            if self.worker is not None:
+                await self._attend(self.worker)
+            self.restarts += 1
+            await asyncio.sleep(_PAUSES[min(self._early, len(_PAUSES) - 1)])
+            try:
+                problem = await self._start()
+            except OSError as error:
+                problem = told(error)
+            if problem:
+                self._early += 1
+                extra = {"number": self.number, "reason": problem}
+                _log.error("worker cannot start", extra=extra)
+
+    async def _attend(self, worker: WorkerProcess) -> None:
+        """Wait until it accepts no more connections."""
+        started = monotonic()
+        await worker.stand()
+        self.worker = None
+        self._early = 0 if monotonic() - started >= _STEADY else self._early + 1
+        extra = {"number": self.number, "pid": worker.pid}
+        if worker.ended.done():
+            why = _end_of(worker.ended.result())
+            _log.error("worker has ended", extra={**extra, "reason": why})
+        else:
+            _log.info("worker drains", extra=extra)
+
+    async def _follow(self, worker: WorkerProcess) -> None:
+        """Ask it again and again how it is, and keep what it has counted."""
+        while not worker.ended.done():
+            try:
+                await worker.report()
+            except ChannelClosed:
+                pass  # it has ended, or is about to
+            await asyncio.wait({worker.ended}, timeout=_POLL)
+        if worker.state is not None:
+            self.departed = added([self.departed, counters_of(worker.state.figures)])
+        self.processes.discard(worker)
+
+    async def drain(self) -> None:
+        """Let every process end without losing a request; the listening socket closes when none
+        accepts connections any more.
+        """
+        await self._stop_keeping()
+        drained = [process.drain() for process in self.processes]
+        ends = asyncio.gather(*drained)
+        if self.worker is not None:
+            await self.worker.stand()
+        self._listener.close()
+        await ends
+
+    async def stop(self) -> None:
+        """End every process now."""
+        await self._stop_keeping()
+        self._listener.close()
+        await asyncio.gather(*(process.kill() for process in tuple(self.processes)))
+        await asyncio.gather(*self._followers)
+
+    async def _stop_keeping(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+
+
+def _end_of(code: int) -> str:
+    """Return how a process ended, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,194 @@
+"""Running a gateway as several processes: who owns the sockets, and decides for all workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from proxy import __version__
+from proxy.admin.app import serve_admin
+from proxy.supervisor.channel import ChannelClosed
+from proxy.supervisor.cores import usable_cores
+from proxy.supervisor.slot import Slot
+from proxy.supervisor.state import SupervisorState
+from proxy.telemetry import logs
+from proxy.telemetry.metrics import Metrics
+from proxy.worker.reload import Reloader, told
+from proxy.worker.serve import ending, new_event_loop, run_until
+from proxy.worker.sockets import announce, bind, bind_group
+from proxy.worker.systemd import Notifier, take_sockets
+from proxy.worker.watch import Watch
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from proxy.config.model import Config
+    from proxy.supervisor.process import WorkerProcess
+    from proxy.worker.source import ConfigSource
+
+_log = logging.getLogger("gatelodge.supervisor")
+
+
+def supervise(config: Config, source: ConfigSource) -> int:
+    """Run a gateway of several workers until a signal ends it; return the exit code of the process.
+
+    The signals are those of a single worker.
+    """
+    logs.set_up(config.log.level, config.log.format)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_supervise(config, source))
+
+
+async def _supervise(config: Config, source: ConfigSource) -> int:
+    ended = ending()  # before anybody can learn that there is something to end
+    notifier = Notifier(os.environ)
+    supervisor = Supervisor(config, source, take_sockets(os.environ), notifier)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.hang_up)
+    try:
+        await supervisor.start()
+    except (OSError, ValueError, RuntimeError) as error:
+        _log.error("cannot start", extra={"reason": told(error)})
+        await supervisor.stop()
+        return 1
+    return await run_until(ended, supervisor, notifier)
+
+
+class Supervisor:
+    """The slots of all workers, and the one admin listener."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: ConfigSource,
+        given: Sequence[socket.socket],
+        notifier: Notifier,
+    ) -> None:
+        self.config = config
+        """What every worker should serve by."""
+        self.generation = 1
+        self.slots: list[Slot] = []
+        self.addresses: dict[str, str] = {}
+        self.metrics = Metrics()
+        """What is the supervisor's own: the reloads."""
+        self.reloader = Reloader(source, self._use, self.metrics, config, notifier)
+        self.state = SupervisorState(self, __version__)
+        self._source = source
+        self._given = given
+        self._hung_up = False
+        self._watch: asyncio.Task[None] | None = None
+        self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
+        self._admin_socket: socket.socket | None = None
+
+    def __repr__(self) -> str:
+        return f"<Supervisor {self.slots}>"
+
+    async def start(self) -> None:
+        """Open the listeners and start all workers. Raises OSError and ValueError."""
+        config, loop = self.config, asyncio.get_running_loop()
+        count = usable_cores() if config.workers == "auto" else config.workers
+        listeners = bind_group(config.listen.address, count, self._given)
+        self.slots = [
+            Slot(number, listener, lambda: self.config)
+            for number, listener in enumerate(listeners, 1)
+        ]
+        self._admin_socket = admin = bind(config.admin, self._given)
+        problems = await asyncio.gather(*(slot.start() for slot in self.slots))
+        for problem in filter(None, problems):
+            raise ValueError(problem)
+        self._end_admin = await serve_admin(self.state, admin)
+        self.addresses["admin"] = announce("admin", admin)
+        self.addresses["main"] = announce("main", listeners[0])
+        watch = Watch(self._source, lambda: self.config.watch, self.hang_up)
+        self._watch = loop.create_task(watch.run())
+        self.state.phase = "ready"
+        if self._hung_up:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Reload the configuration, as HUP asks for; not before the start has ended."""
+        self._hung_up = True
+        if self.state.phase != "starting":
+            self._reloads = asyncio.get_running_loop().create_task(self.reloader.reload())
+
+    async def _use(self, config: Config) -> int:
+        """Let every worker build the next generation, one after the other, and then all use it.
+
+        When one cannot, none does: raises ValueError.
+        """
+        prepared: list[WorkerProcess] = []
+        for slot in self.slots:
+            worker = slot.worker
+            if worker is None:
+                continue  # the next one begins by what is wanted then
+            problem = await _prepare(worker, config)
+            if problem is None:
+                continue
+            if problem:
+                await _all(each.abandon() for each in prepared)
+                raise ValueError(f"worker {slot.number}: {problem}")
+            prepared.append(worker)
+        if config.log != self.config.log:
+            logs.set_up(config.log.level, config.log.format)
+        self.config = config
+        self.generation += 1
+        await _all(each.commit(config) for each in prepared)
+        await self._catch_up(config)
+        return self.generation
+
+    async def _catch_up(self, config: Config) -> None:
+        """See to the workers that began by the configuration before, just before it was one."""
+        for worker in [slot.worker for slot in self.slots if slot.worker is not None]:
+            if worker.config is config:
+                continue
+            problem = await _prepare(worker, config)
+            if problem == "":
+                await _all([worker.commit(config)])
+            elif problem:
+                _log.error("worker cannot follow", extra={"pid": worker.pid, "reason": problem})
+                await worker.kill()  # and the next one begins by it
+
+    async def gather(self) -> None:
+        """Let every worker report how it is."""
+        await _all(process.report() for slot in self.slots for process in slot.processes)
+
+    async def drain(self) -> None:
+        """End without losing a request."""
+        self.state.phase = "draining"
+        _log.info("draining", extra={"workers": len(self.slots)})
+        await self._stop_changes()
+        await asyncio.gather(*(slot.drain() for slot in self.slots))
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End now."""
+        await self._stop_changes()
+        await asyncio.gather(*(slot.stop() for slot in self.slots))
+        if self._end_admin is not None:
+            await self._end_admin()
+        if self._admin_socket is not None:
+            self._admin_socket.close()
+        self.state.phase = "stopped"
+
+    async def _stop_changes(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await self.reloader.stop()
+
+
+async def _prepare(worker: WorkerProcess, config: Config) -> str | None:
+    """Return why a worker cannot use a configuration, "" if it can, None if it has ended."""
+    try:
+        return await worker.prepare(config)
+    except ChannelClosed:
+        return None
+
+
+async def _all(doings: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all at once; a worker that has ended has nothing to do any more."""
+    for outcome in await asyncio.gather(*doings, return_exceptions=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, ChannelClosed):
+            raise outcome

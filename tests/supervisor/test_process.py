@@ -1,0 +1,94 @@
+"""proxy/supervisor/process.py: real child processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.supervisor.channel import ChannelClosed
+from proxy.supervisor.process import WorkerProcess
+from tests.supervisor.test_child import config_of
+from tests.support.client import RawClient, exchange
+from tests.support.scripts import Held
+from tests.support.upstream import StubUpstream
+from tests.support.worker import request
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.setblocking(False)
+        yield made
+
+
+@pytest.fixture
+async def worker(listener: socket.socket) -> AsyncIterator[WorkerProcess]:
+    made = await WorkerProcess.spawn(listener)
+    yield made
+    await made.kill()
+
+
+async def test_it_serves_reports_and_drains(listener: socket.socket, worker: WorkerProcess) -> None:
+    held, port = Held(), listener.getsockname()[1]
+    async with StubUpstream() as upstream:
+        upstream.script("/public/held", held)
+        assert await worker.begin(config_of(upstream.url), 1) == ""
+        async with RawClient(port) as client:
+            await client.send(request("GET", "/public/held"))
+            await upstream.wait(lambda: bool(upstream.requests))
+            drained = worker.drain()
+            await worker.report()
+            assert worker.state is not None
+            assert worker.state.figures["in_flight"] == 1
+            held.go.set()
+            await drained
+            [answer] = await client.read_answers()
+        assert answer.status == 200
+    assert worker.deaf.is_set()
+    assert worker.ended.result() == 0
+    with pytest.raises(ChannelClosed):
+        await worker.report()
+
+
+async def test_it_is_nobody_s_business_what_the_folder_holds_that_we_were_started_in(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aiohttp.py").write_text("raise SystemExit('taken from the folder')")
+    monkeypatch.chdir(tmp_path)
+    worker = await WorkerProcess.spawn(listener)
+    try:
+        assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    finally:
+        await worker.kill()
+
+
+async def test_one_that_is_killed_is_noticed(worker: WorkerProcess) -> None:
+    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    os.kill(worker.pid, signal.SIGKILL)
+    await worker.stand()
+    assert worker.ended.result() == -signal.SIGKILL
+
+
+async def test_a_terminal_s_interrupt_is_not_for_it(
+    listener: socket.socket, worker: WorkerProcess
+) -> None:
+    async with StubUpstream() as upstream:
+        assert await worker.begin(config_of(upstream.url), 1) == ""
+        assert os.getsid(worker.pid) != os.getsid(0)
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGHUP)
+        port = listener.getsockname()[1]
+        assert (await exchange(port, request("GET", "/public/x"))).status == 200
+
+
+async def test_a_term_is(worker: WorkerProcess) -> None:
+    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    os.kill(worker.pid, signal.SIGTERM)
+    assert await worker.ended == 0

@@ -1,0 +1,118 @@
+"""proxy/supervisor/slot.py: there is always a worker, and its socket outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from proxy.config.model import Config
+from proxy.supervisor.slot import Slot
+from tests.supervisor.test_child import config_of
+from tests.support.client import RawClient, exchange
+from tests.support.scripts import Held
+from tests.support.upstream import StubUpstream
+from tests.support.worker import request
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.setblocking(False)
+        yield made
+
+
+class Wanted:
+    """What the slot's worker should serve by; `slot` is stopped when the test ends."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.config: Config = config_of("http://127.0.0.1:1")
+        self.port = listener.getsockname()[1]
+        self.slot = Slot(1, listener, lambda: self.config)
+
+    def pid(self) -> int:
+        worker = self.slot.worker
+        assert worker is not None
+        return worker.pid
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not holds():  # noqa: ASYNC110 - a slot tells nobody
+                await asyncio.sleep(0.01)
+
+    async def replaced(self, before: int) -> None:
+        await self.until(lambda: self.slot.worker is not None and self.pid() != before)
+
+
+@pytest.fixture
+async def wanted(listener: socket.socket) -> AsyncIterator[Wanted]:
+    made = Wanted(listener)
+    yield made
+    await made.slot.stop()
+
+
+async def test_who_comes_while_there_is_no_worker_waits_for_the_next(wanted: Wanted) -> None:
+    async with StubUpstream() as upstream:
+        wanted.config = config_of(upstream.url)
+        assert await wanted.slot.start() == ""
+        before = wanted.pid()
+        await exchange(wanted.port, request("GET", "/public/x"))
+        await wanted.slot.processes.copy().pop().report()
+        os.kill(before, signal.SIGKILL)
+        await wanted.until(lambda: wanted.slot.worker is None)
+        answers = [exchange(wanted.port, request("GET", f"/public/{n}")) for n in range(10)]
+        assert {answer.status for answer in await asyncio.gather(*answers)} == {200}
+        await wanted.replaced(before)
+        assert wanted.slot.restarts == 1
+        await wanted.until(lambda: len(wanted.slot.processes) == 1)
+        assert sum(wanted.slot.departed["requests"].values()) == 1
+
+
+async def test_one_that_drains_by_itself_finishes_beside_its_successor(wanted: Wanted) -> None:
+    held = Held()
+    async with StubUpstream() as upstream:
+        upstream.script("/public/held", held)
+        wanted.config = config_of(upstream.url)
+        assert await wanted.slot.start() == ""
+        before = wanted.pid()
+        async with RawClient(wanted.port) as client:
+            await client.send(request("GET", "/public/held"))
+            await upstream.wait(lambda: bool(upstream.requests))
+            os.kill(before, signal.SIGTERM)
+            await wanted.replaced(before)
+            assert (await exchange(wanted.port, request("GET", "/public/x"))).status == 200
+            assert len(wanted.slot.processes) == 2
+            held.go.set()
+            [answer] = await client.read_answers()
+        assert answer.status == 200
+        await wanted.until(lambda: len(wanted.slot.processes) == 1)
+
+
+async def test_one_that_begins_while_the_configuration_changes_follows(wanted: Wanted) -> None:
+    async with StubUpstream() as upstream:
+        starting = asyncio.ensure_future(wanted.slot.start())
+        await asyncio.sleep(0)
+        wanted.config = config_of(upstream.url)
+        assert await starting == ""
+        assert (await exchange(wanted.port, request("GET", "/public/x"))).status == 200
+
+
+async def test_why_there_cannot_be_one_is_told(wanted: Wanted) -> None:
+    bad = wanted.config.upstreams["api"].model_copy(update={"endpoints": ()})
+    wanted.config = wanted.config.model_copy(update={"upstreams": {"api": bad, "x": None}})
+    assert await wanted.slot.start() != ""
+    assert wanted.slot.processes == set()
+
+
+async def test_a_drain_closes_the_socket_when_nobody_accepts_any_more(wanted: Wanted) -> None:
+    assert await wanted.slot.start() == ""
+    await wanted.slot.drain()
+    assert wanted.slot.processes == set()
+    with pytest.raises(ConnectionRefusedError):
+        await exchange(wanted.port, request("GET", "/public/x"))
