@@ -103,6 +103,9 @@ def seeds() -> Iterable[bytes]:
         _OK + b"Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON",
         b"",
     ]
+    # Behind the answer to a HEAD: a chunk that has begun, and the last one.
+    chunked = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
+    good += [chunked + more for more in (b"2", b"2\r\n", b"0\r\n\r\n")]
     for answer in (*good, *sources.answers()):
         for choice in (*range(24), *range(_FRESH, _FRESH + 24)):
             yield bytes([choice, 0]) + answer
