@@ -169,7 +169,8 @@ class ClientCertificates:
         """Renew them from now on whenever one of the files changes, if there are any; to be called
         again when there may be some that were not there before.
         """
-        if self._task is None and any(self._files()):
+        is_needed = bool(self.marks)  # what they are now is what they were read as
+        if self._task is None and is_needed:
             self._task = asyncio.get_running_loop().create_task(self._watch.run())
 
     def stop(self) -> None:

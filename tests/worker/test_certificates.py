@@ -153,8 +153,8 @@ async def test_a_bad_client_certificate_is_told_with_its_upstream(
     assert tls.cert is not None
     tls.key.write_text("x")
     ClientCertificates(lambda: held).renew()  # type: ignore[arg-type,return-value]
-    [record] = caplog.records
-    assert (record.levelname, getattr(record, "upstream", "")) == ("ERROR", "a")
+    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert getattr(record, "upstream", "") == "a"
     assert getattr(record, "reason", "")
     tls.cert.unlink()
     assert list(ClientCertificates(lambda: held).expiries()) == []  # type: ignore[arg-type,return-value]
@@ -173,7 +173,7 @@ async def test_client_certificates_are_watched_only_where_there_are_some(
     shown.watch()
     try:
         async with asyncio.timeout(10):
-            assert len(shown.marks) == 3
+            assert len(shown._read) == 3  # at once: what changes before the first look is seen
             authority.issue("gateway", days=(-1, 60))
             while not caplog.records:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
