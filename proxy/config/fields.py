@@ -127,6 +127,15 @@ def _token(value: object) -> str:
     return _text(value)
 
 
+def _count_or_off(value: object, info: ValidationInfo) -> int | None:
+    if value == "off" or (value is None and info.context is None):
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _COUNT_MAX:
+        raise ValueError(f"must be a whole number from 1 to {_COUNT_MAX}, or off")
+    return value
+
+
+_COUNT_MAX: Final = 10_000_000
 _DURATION_EXAMPLE: Final = "must be a duration with its unit, such as 1500ms, 5s, 10m, 2h or 30d"
 _SIZE_EXAMPLE: Final = "must be a size with its unit, such as 512B, 64KiB, 10MiB or 5GiB"
 _DURATION_SCHEMA: Final = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"}
@@ -144,7 +153,14 @@ Text = Annotated[str, BeforeValidator(_text)]
 Name = Annotated[str, BeforeValidator(_name)]
 Token = Annotated[str, BeforeValidator(_token)]
 Flag = StrictBool
-Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+Count = Annotated[StrictInt, Field(ge=1, le=_COUNT_MAX)]
+
+CountOrOff = Annotated[
+    int | None,
+    PlainValidator(_count_or_off),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _OFF_SCHEMA]}),
+    PlainSerializer(lambda value: "off" if value is None else value, when_used="json"),
+]
 
 Duration = Annotated[
     float,

@@ -96,6 +96,10 @@ class TrustedProxies:
                 self._clients[key] = client
         return client
 
+    def trusts(self, address: str) -> bool:
+        """Whether this peer's forwarding headers are believed."""
+        return self._peer(address).trusted
+
     def warns(self, head: RequestHead, client: Client) -> bool:
         """Whether the operator should hear that a peer who is not trusted sends such headers."""
         return not client.trusted and not head.noted.keys().isdisjoint(_KNOWN)

@@ -15,7 +15,7 @@ why `data_received` is ours:
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from proxy.config.model import Limits
     from proxy.gateway.downstream import Begun, Splice
 
+_CHUNKS: Final = 256
+"""Chunks of a body that are parsed before others have their turn. A chunk is a microsecond, and one
+read from the kernel can hold 40,000 of one byte each.
+"""
 _NOT_ALONE: tuple[RawRequestMessage | None, bytes] = None, b""
 
 
@@ -42,7 +46,8 @@ class Inbox(web.RequestHandler):
     """The incoming half of a client's connection.
 
     `read_deadline` is when the client must have sent something (time.monotonic). `passage` is the
-    exchange that is in the lane, `tunnel` what everything is given to after an upgrade.
+    exchange that is in the lane, `tunnel` what everything is given to after an upgrade. `too_many`
+    says why this is a connection too many, if it is one (crowd.py).
     """
 
     __slots__ = (
@@ -55,6 +60,7 @@ class Inbox(web.RequestHandler):
         "_tls",
         "passage",
         "read_deadline",
+        "too_many",
         "tunnel",
     )
 
@@ -87,6 +93,7 @@ class Inbox(web.RequestHandler):
         self.passage: Begun | None = None
         self.tunnel: Splice | None = None
         self.read_deadline = NEVER
+        self.too_many: ProxyError | None = None
 
     def enter(self, data: bytes) -> bool:
         """Answer a request in the lane, if its head is known; return whether it is.
@@ -119,7 +126,8 @@ class Inbox(web.RequestHandler):
         if self._request_count != count:
             self._message_made(data, self._request_count - count)
         elif in_body:
-            if error := intake.add_to_body(len(data), self._body.total_bytes):
+            body = self._body
+            if error := intake.add_to_body(data, body.total_bytes, complete=body.is_eof()):
                 self._body.set_exception(error)
                 self._discarding = True
         elif data and not self._upgraded:
@@ -138,14 +146,20 @@ class Inbox(web.RequestHandler):
             if not self._body.is_eof():
                 self._body.set_exception(BadRequest("the body's framing is broken"))
             intake.lose()
-        elif count > 1 or self._upgraded:
+        elif self._upgraded:
             intake.lose()
         else:
             declared = _declared_length(message)
-            if declared and payload is EMPTY_PAYLOAD:
+            if count > 1:
+                intake.end_heads(data, declared, complete=payload.is_eof())
+            elif declared and payload is EMPTY_PAYLOAD:
                 self._refuse_length()
             elif intake.end_head(data, declared):
                 self._alone = message, data
+            elif not intake.sure:
+                intake.end_heads(data, declared, complete=payload.is_eof())
+            if declared is None:
+                payload._high_water_chunks, payload._low_water_chunks = _CHUNKS, _CHUNKS // 2
         self._body = payload
 
     def _refuse_length(self) -> None:
@@ -158,7 +172,8 @@ class Inbox(web.RequestHandler):
 
     def _part_of_head(self, data: bytes) -> None:
         """A head has begun and not ended: start its deadline, and bound what it may hold."""
-        if not self._intake.head_bytes and self._waiter is not None:
+        prompt = self.too_many is not None  # its time has begun with the connection
+        if not self._intake.head_bytes and self._waiter is not None and not prompt:
             self.read_deadline = monotonic() + self._limits.header_timeout
         if error := self._intake.add_to_head(data):
             self._queue_error(error)
@@ -174,11 +189,13 @@ class Inbox(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def next_message(self) -> tuple[Any, StreamReader]:
-        """Return the next message that the parser has made, waiting for it if there is none."""
+    async def next_message(self, within: float | None = None) -> tuple[Any, StreamReader]:
+        """Return the next message that the parser has made, waiting for it if there is none, for
+        at most `within` seconds if that is given.
+        """
         if not self._messages:
             limits = self._limits
-            patience = limits.header_timeout if self._intake.head_bytes else limits.idle
+            patience = limits.header_timeout if self._intake.head_bytes else within or limits.idle
             self.read_deadline = monotonic() + patience
             self._waiter = self._loop.create_future()
             try:

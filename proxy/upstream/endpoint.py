@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from heapq import nsmallest
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ConnectTimeout, Overloaded, ProxyError, UpstreamUnreachable
 from proxy.upstream.connection import UpstreamConnection
@@ -16,6 +17,12 @@ from proxy.upstream.outbox import Outbox
 if TYPE_CHECKING:
     from proxy.config.model import Endpoint as Address
     from proxy.upstream.deadlines import Deadlines
+
+
+_SLOW: Final = 1.0
+"""Seconds for which a client may keep an exchange waiting though others need its place."""
+_CANDIDATES: Final = 16
+"""How many are asked whether they give way, since asking costs a system call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,8 @@ class Endpoint:
         if self.open >= self._settings.max_connections:
             self._close_oldest()
         if self.open >= self._settings.max_connections:
+            self._end_slowest()
+        if self.open >= self._settings.max_connections:
             raise Overloaded(f"{self.open} connections to the endpoint are open (connections)")
         self._connecting += 1
         try:
@@ -111,6 +120,18 @@ class Endpoint:
             oldest = self._idle.pop(0)
             self._open.discard(oldest)
             oldest.abort()
+
+    def _end_slowest(self) -> None:
+        """Make room: the exchange whose client has kept it waiting for longest gives way. Else a
+        few slow clients could take all the places there are.
+        """
+        latest = monotonic() - _SLOW
+        waiting = [each for each in self._open if each.waits_since <= latest]
+        for each in nsmallest(_CANDIDATES, waiting, key=lambda each: each.waits_since):
+            if each.give_way is not None and each.give_way():
+                self._open.discard(each)
+                each.abort()
+                return
 
     async def _connect(self) -> UpstreamConnection:
         address, settings = self._address, self._settings

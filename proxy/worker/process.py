@@ -27,6 +27,7 @@ from proxy.telemetry.access import AccessLog, Render, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
+from proxy.worker.descriptors import client_connections
 from proxy.worker.generations import Generations
 from proxy.worker.reload import Reloader
 from proxy.worker.sockets import announce, bind_both, has_unread, server_context
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Sequence
 
-    from proxy.config.model import Config, LogConfig
+    from proxy.config.model import Config, Limits, LogConfig
     from proxy.gateway.snapshot import Snapshot
     from proxy.worker.source import ConfigSource
 
@@ -119,7 +120,7 @@ class Worker:
         tls = config.listen.tls
         context = None if tls is None else server_context(tls)
         self._clients = ClientServer(
-            self._gateway, config.limits, self._deadlines, tls=tls is not None
+            self._gateway, _with_room(config), self._deadlines, tls=tls is not None
         )
         self.reloader = Reloader(self._source, self._use, metrics, config, self._notifier)
         self.state = State(
@@ -129,7 +130,10 @@ class Worker:
         if main is None:
             main, admin = bind_both(config, self._given)
             self._end_admin = await serve_admin(self.state, admin)
-        self._server = await loop.create_server(self._clients, sock=main, ssl=context)
+        patience = config.limits.header_timeout if context else None  # else a minute
+        self._server = await loop.create_server(
+            self._clients, sock=main, ssl=context, ssl_handshake_timeout=patience
+        )
         if admin is not None:
             self.addresses["admin"] = announce("admin", admin)
             self.addresses["main"] = announce("main", main)
@@ -172,7 +176,7 @@ class Worker:
         """Put a generation that was prepared in the place of the one before. It cannot fail."""
         before, config = self._gateway.snapshot, snapshot.config
         self._gateway.snapshot = snapshot
-        self._clients.limits = config.limits
+        self._clients.limits = _with_room(config)
         if config.log != before.config.log:
             self._access.render = _render(config.log)
             self._recorder.access = self._access if config.log.access else None
@@ -241,6 +245,11 @@ class Worker:
                 told.add(client)
                 # Spreads load; guessing it gains nobody anything.
                 loop.call_later(random.uniform(0, over), client.tunnel.close, RESTART)  # noqa: S311
+
+
+def _with_room(config: Config) -> Limits:
+    """Return the limits, with as many connections as this process may have open."""
+    return config.limits.model_copy(update={"connections": client_connections(config)})
 
 
 def _render(settings: LogConfig) -> Render:

@@ -52,6 +52,8 @@ class State:
         metrics.connections = self._connections
         metrics.endpoints = self._endpoints
         metrics.stores = self._stores
+        metrics.refused_connections = clients.crowd.refused
+        metrics.cut_connections = clients.cut
 
     def __repr__(self) -> str:
         return f"<State {self.phase}>"

@@ -43,6 +43,7 @@ def route(
         "identity": IdentityHeaders({}),
         "body_limit": None,
         "body_idle": 30.0,
+        "body_rate": None,
         "timeouts": Timeouts(),
         "attempts": 2,
         "upgrade": auth != "public",
@@ -307,7 +308,7 @@ def test_another_guard_makes_a_path_ambiguous(changes: dict[str, Any]) -> None:
 NO_GUARDS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "upstream": {"upstream": "other"},
-    "limits": {"body_limit": 5, "body_idle": 1.0, "attempts": 1},
+    "limits": {"body_limit": 5, "body_idle": 1.0, "body_rate": 1, "attempts": 1},
     "rewrite": {"rewrite": Rewrite.strip("/x/**", "/x")},
     "equal rules, compiled again": {
         "policy": Policy("required"),

@@ -60,7 +60,7 @@ class RawClient:
 
     With `window` (bytes) the kernel's receive buffer is that small and nothing is read before
     `read_on()`. With `tls` the server must show a certificate for `localhost`. Instead of a port, a
-    text is the path of a unix socket.
+    text is the path of a unix socket. `source` is the address to come from.
     """
 
     def __init__(
@@ -69,10 +69,12 @@ class RawClient:
         *,
         host: str = "127.0.0.1",
         window: int | None = None,
+        source: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._address = port if isinstance(port, str) else (host, port)
         self._window = window
+        self._source = source
         self._tls = tls
         self._wire = _Wire()
         self._transport: asyncio.Transport | None = None
@@ -82,6 +84,8 @@ class RawClient:
         sock = socket.socket(family)
         if self._window is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
+        if self._source is not None:
+            sock.bind((self._source, 0))
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         try:

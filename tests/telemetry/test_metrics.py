@@ -38,6 +38,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gatelodge_endpoint_up": ("upstream", "endpoint"),
     "gatelodge_retries_total": (),
     "gatelodge_connections": ("side",),
+    "gatelodge_connections_refused_total": ("limit",),
+    "gatelodge_connections_cut_total": ("cause",),
     "gatelodge_config_last_reload_successful": (),
     "gatelodge_config_last_reload_timestamp_seconds": (),
     "gatelodge_build_info": ("version",),
@@ -81,6 +83,8 @@ def everything() -> Metrics:
     metrics.connections = lambda: {"client": 3, "upstream": 1}
     metrics.endpoints = lambda: [("api", "127.0.0.1:8000", 1)]
     metrics.stores = lambda: [("web", True, 1, 1, 0)]
+    metrics.refused_connections = {"connections": 1}
+    metrics.cut_connections = {"idle": 1}
     x = done(attempts=1, upstream="api", session="web", session_result="valid", code="internal")
     return counted(metrics, x)
 
@@ -254,6 +258,10 @@ def test_what_is_asked_for_is_asked_at_every_reading() -> None:
     assert values(metrics, "gatelodge_connections") == {("client",): 3, ("upstream",): 1}
     metrics.connections = lambda: {"client": 0}
     metrics.endpoints = lambda: [("api", "a:1", 1), ("api", "b:1", 0)]
+    metrics.refused_connections = {"connections": 7}
+    metrics.cut_connections = {"head": 2, "idle": 5}
+    assert values(metrics, "gatelodge_connections_refused_total") == {("connections",): 7}
+    assert values(metrics, "gatelodge_connections_cut_total") == {("head",): 2, ("idle",): 5}
     assert values(metrics, "gatelodge_connections") == {("client",): 0}
     assert values(metrics, "gatelodge_endpoint_up") == {("api", "a:1"): 1, ("api", "b:1"): 0}
 
