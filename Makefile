@@ -12,7 +12,7 @@ ARGS ?=
 # `make ci` and `make cov` put "coverage run -m" in front of pytest.
 RUNNER ?=
 
-.PHONY: help setup demo test e2e run image fmt lint types bench fuzz cov ci fmt-check cov-report clean
+.PHONY: help setup demo test e2e run image fmt lint types bench siege fuzz cov ci fmt-check cov-report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ types: .venv/.installed-dev ## mypy, strict
 
 bench: .venv/.installed-bench ## numbers against nginx and Envoy (Linux)
 	$(PY) -m bench $(ARGS)
+
+siege: .venv/.installed-dev ## attackers against a gateway, slowhttptest among them (Linux; root on Debian or Ubuntu)
+	scripts/install-slowhttptest.sh
+	$(PY) -m bench --scenario siege $(ARGS)
+	$(PY) -m bench --scenario slowhttptest --attackers 4000 --siege-seconds 60 $(ARGS)
 
 fuzz: .venv/.installed-dev ## the property tests, many more examples than usual
 	$(PY) -m pytest --ignore=tests/e2e -m hypothesis --hypothesis-profile=fuzz $(ARGS)
