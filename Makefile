@@ -16,7 +16,7 @@ MINUTES ?= 10
 # `make ci` and `make cov` put "coverage run -m" in front of pytest.
 RUNNER ?=
 
-.PHONY: help setup demo test e2e conformance conformance-peers run image fmt lint types bench fuzz cov ci fmt-check cov-report clean
+.PHONY: help setup demo test e2e conformance conformance-peers run image fmt lint types bench siege fuzz cov ci fmt-check cov-report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ types: .venv/.installed-dev .venv/.installed-fuzz ## mypy, strict
 
 bench: .venv/.installed-bench ## numbers against nginx and Envoy (Linux)
 	$(PY) -m bench $(ARGS)
+
+siege: .venv/.installed-dev ## attackers against a gateway, slowhttptest among them (Linux; root on Debian or Ubuntu)
+	scripts/install-slowhttptest.sh
+	$(PY) -m bench --scenario siege $(ARGS)
+	$(PY) -m bench --scenario slowhttptest --attackers 4000 --siege-seconds 60 $(ARGS)
 
 fuzz: .venv/.installed-dev .venv/.installed-fuzz ## hostile input against oracles and real backends; MINUTES=10; needs Node 20 and npm
 	$(PY) -m tests.fuzz --minutes $(MINUTES) $(ARGS)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench import contestants, database, hot, machine, measure, report, tokens
+from bench import contestants, database, hot, machine, measure, report, siege, tokens
 from bench.contestants import Contestant, Server
 from bench.errors import BenchError
 from bench.load import Load
@@ -21,6 +21,12 @@ from bench.measure import Turn
 _WARM_UP: Final = 0.5
 """Seconds before each measurement: new connections, caches and the branch predictor settle."""
 _USERS: Final = 1000
+_ALONE: Final = {
+    "database": database.main,
+    "siege": siege.main,
+    "slowhttptest": siege.main,
+}
+"""Scenarios that have no other contestants."""
 _NAMES: Final = ("nginx", "envoy", "gatelodge")
 
 
@@ -41,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.scenario == "database":
+    if options.scenario in _ALONE:
         with tempfile.TemporaryDirectory(prefix="gatelodge-bench-") as name:
-            _write(options, database.main(options, Path(name)))
+            _write(options, _ALONE[options.scenario](options, Path(name)))
         return
     chosen = {one.name: one for one in _contestants(options)}
     facts = machine.facts() | {name: one.version() for name, one in chosen.items()}
@@ -142,14 +148,18 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--scenario",
-        choices=("hot", "traced", "fresh", "database"),
+        choices=("hot", "traced", "fresh", *_ALONE),
         default="hot",
         help="against nginx and Envoy: hot (default), the same request again and again; traced, a "
         "thousand users with a trace for each request; fresh, a target that nobody has seen for "
-        "each request. Against PostgreSQL: database",
+        "each request. Against PostgreSQL: database. Under attack: siege, slowhttptest",
     )
     add("--sessions", type=_count, default=10_000, help="database: sessions (default 10000)")
     add("--pool", type=_count, default=10, help="database: connections to it (default 10)")
+    add("--attackers", type=_count, default=1000, help="siege: their connections (default 1000)")
+    add("--siege-seconds", type=_seconds, default=20.0, help="siege: of each attack (default 20)")
+    add("--attacks", type=lambda text: text.split(","), help="siege: some of them (default all)")
+    add("--limits", default="", metavar="YAML", help="siege: such as 'connections: 1000'")
     add("--rounds", type=_count, default=5, help="how often each takes its turn (default 5)")
     add("--duration", type=_seconds, default=2.0, help="seconds measured in each turn (default 2)")
     add("--connections", type=_count, default=64, help="kept-alive connections (default 64)")

@@ -37,6 +37,7 @@ REPEATED = (
 INHERITED = {
     "routes[].limits.body": "`limits.body`",
     "routes[].limits.body_idle": "`limits.body_idle`",
+    "routes[].limits.body_rate": "`limits.body_rate`",
 }
 FIELDS = [(dotted(path), path, info) for path, info in fields()]
 EXPLAINED = [each for each in FIELDS if not each[0].startswith(REPEATED)]
@@ -111,7 +112,8 @@ def test_where_else_a_key_may_be_set_is_told() -> None:
     routes = set(keys_of(section_at(("routes", 0)) or Config))
     for name, _, _ in EXPLAINED:
         key = name.rpartition(".")[2]
-        is_shared = name in ("cors", "csrf", "login_url", "limits.body", "limits.body_idle")
+        is_shared = name in ("cors", "csrf", "login_url")
+        is_shared |= name in ("limits.body", "limits.body_idle", "limits.body_rate")
         is_shared |= name.startswith(
             ("cors.", "csrf.", "rate_limit", "upstreams.*.timeouts", "upstreams.*.retry")
         )

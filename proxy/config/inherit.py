@@ -57,6 +57,13 @@ def body_idle_for(config: Config, route: RouteConfig) -> float:
     return route.limits.body_idle or config.limits.body_idle
 
 
+def body_rate_for(config: Config, route: RouteConfig) -> int | None:
+    """Return the bytes per second that a body must bring, or None where the limit is off."""
+    if "body_rate" in route.limits.model_fields_set:
+        return route.limits.body_rate
+    return config.limits.body_rate
+
+
 def timeouts_for(config: Config, route: RouteConfig) -> Timeouts:
     """Return the timeouts towards the upstream."""
     below = config.upstreams[route.upstream].timeouts

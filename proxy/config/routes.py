@@ -66,6 +66,8 @@ class RouteLimits(Section):
     """Bytes of the body; more is 413. `off` lifts the limit."""
     body_idle: Duration | None = None
     """How long a body may stand still while it is being received."""
+    body_rate: SizeOrOff = None
+    """Bytes per second that a body must bring on average; `off` lifts the limit."""
 
 
 class RouteConfig(Section):

@@ -9,6 +9,7 @@ from pydantic import PlainValidator, WithJsonSchema, model_validator
 from proxy.config.fields import (
     AddressText,
     Count,
+    CountOrOff,
     Duration,
     DurationOrZero,
     FileName,
@@ -78,10 +79,18 @@ class Limits(Section):
     """From the first byte of a head to its last; longer is 408."""
     body_idle: Duration = 30.0
     """How long a body may stand still while it is being received; longer is 408."""
+    body_rate: SizeOrOff = 256
+    """Bytes per second that a body must bring on average, with body_idle to spare; fewer is 408."""
+    write_idle: Duration = 60.0
+    """How long a client may take nothing of an answer that waits for it; longer is cut off."""
+    write_rate: SizeOrOff = 256
+    """Bytes per second that a client must take, while an answer waits for it; fewer is cut off."""
     idle: Duration = 75.0
     """How long a connection is kept open without a request."""
     connections: Count = 10_000
-    """Client connections at the same time."""
+    """Client connections at the same time. Beyond it those that wait longest give way; else 503."""
+    connections_per_client: CountOrOff = None
+    """Connections of one address (IPv6: one /64) at the same time; more are 429."""
 
 
 class LogConfig(Section):

@@ -62,6 +62,7 @@ class Route:
     identity: IdentityHeaders
     body_limit: int | None
     body_idle: float
+    body_rate: int | None
     timeouts: Timeouts
     attempts: int
     upgrade: bool

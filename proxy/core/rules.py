@@ -140,6 +140,7 @@ def _route(route: RouteConfig, config: Config) -> Route:
         identity=IdentityHeaders(inherit.identity_for(config, route).headers),
         body_limit=inherit.body_limit_for(config, route),
         body_idle=inherit.body_idle_for(config, route),
+        body_rate=inherit.body_rate_for(config, route),
         timeouts=inherit.timeouts_for(config, route),
         attempts=inherit.attempts_for(config, route),
         upgrade=inherit.upgrades(route),

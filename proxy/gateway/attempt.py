@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.core import framing
 from proxy.core.retry import max_idle
 from proxy.core.upstream_head import upstream_head
-from proxy.errors import ProxyError
+from proxy.errors import Overloaded, ProxyError
 from proxy.upstream.deadlines import NEVER
 
 if TYPE_CHECKING:
@@ -115,9 +115,14 @@ class Attempt:
         """
         connection, timeouts = self.connection, self._timeouts
         try:
-            while data := await body.read():
+            while True:
+                with connection.waiting(self._give_way):
+                    data = await body.read()
+                if not data:
+                    break
                 connection.write(chunk(data) if chunked else data)
                 await connection.drain(timeouts.stream_idle)
+                await asyncio.sleep(0)  # what is there at once may be a flood of small chunks
             if chunked:
                 connection.write(LAST_CHUNK)
         except ProxyError as error:
@@ -127,6 +132,11 @@ class Attempt:
         else:
             if not connection.answered:
                 connection.read_deadline = connection.after(timeouts.first_byte)
+
+    def _give_way(self) -> bool:
+        """End an upload that waits for its client, so that somebody else can have the place."""
+        self.connection.fail(Overloaded("a slow body gave way (upstreams.*.connections)"))
+        return True
 
     async def read(self) -> bytes:
         """Return the next bytes of the answer's body, b"" at its end. Raises UpstreamProtocol,

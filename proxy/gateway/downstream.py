@@ -59,7 +59,13 @@ class Answerer(Protocol):
         """Answer one request; return whether the connection can carry another one."""
 
     async def refuse(self, client: Downstream, error: ProxyError) -> None:
-        """Answer what cannot be judged: bytes that are no request, or a connection too many."""
+        """Answer what cannot be judged: bytes that are no request."""
+
+    async def turn_away(self, client: Downstream, head: RequestHead, why: ProxyError) -> None:
+        """Answer the request of a connection too many."""
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether a peer is a proxy, so that its connections are not those of one client."""
 
 
 class Splice(Protocol):
@@ -86,12 +92,14 @@ class Downstream(Protocol):
 
     `head_sent`: the head of an answer has been written. `whoever` is the client as the connection
     alone shows it, before any forwarding header is believed. `read_deadline` (time.monotonic, in
-    seconds) is when the client must have sent something.
+    seconds) is when the client must have sent something, and `waits_since` when somebody began to
+    wait for its body.
     """
 
     head_sent: bool
     whoever: Client
     read_deadline: float
+    waits_since: float
     transport: asyncio.Transport | None
 
     @property
@@ -105,11 +113,16 @@ class Downstream(Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes. Raises ConnectionError when the client is gone."""
 
-    async def drain(self, patience: float | None) -> None:
-        """Wait until the client has taken enough, for at most `patience` seconds."""
+    async def drain(self) -> None:
+        """Wait until the client has taken enough; one that takes too little is cut off."""
 
     def abort(self) -> None:
         """End the connection with a reset."""
+
+    def give_way(self) -> bool:
+        """End the connection, so that somebody else can have what it holds, if the client takes
+        too little of its answer; return whether it does.
+        """
 
     def passed(self) -> None:
         """The exchange in the lane has ended with its answer."""

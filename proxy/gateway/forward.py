@@ -44,7 +44,7 @@ async def forward(
     """
     route = permit.route
     x.upstream = route.upstream
-    body.limit(route.body_limit, route.body_idle)
+    body.limit(route.body_limit, route.body_idle, route.body_rate)
     x.upstream_started = x.upstream_started or monotonic()
     try:
         attempt, answer = await _answered(x, permit, snapshot, client, body, begun)
@@ -54,7 +54,7 @@ async def forward(
                 rules = snapshot.rules.response_filter
                 await run_tunnel(x, permit, answer, rules, client, attempt.connection)
                 return False
-            keep = await _relay(x, permit, answer, snapshot, client, body, attempt)
+            keep = await _relay(x, answer, snapshot, client, body, attempt)
         except BaseException as failure:
             attempt.abort()
             _blame(attempt.endpoint, failure)
@@ -80,6 +80,8 @@ async def _answered(
     """
     pool = snapshot.pools[permit.route.upstream]
     whole = body.whole()
+    if whole is None:
+        whole = await body.beginning()
     tried: list[Endpoint] = [] if attempt is None else [attempt.endpoint]
     while True:
         if attempt is None:
@@ -138,7 +140,6 @@ def _blame(endpoint: Endpoint, failure: BaseException) -> None:
 
 async def _relay(
     x: Exchange,
-    permit: Permit,
     answer: Answer,
     snapshot: Snapshot,
     client: Downstream,
@@ -148,7 +149,6 @@ async def _relay(
     """Pass the answer on, each piece as it comes; return whether the client's connection stays
     open.
     """
-    patience = permit.route.timeouts.stream_idle
     # An upload that failed with its connection is over, and the rest of the body still comes.
     close = client.closes or attempt.uploading or not body.complete
     head = relay_first(x, answer, snapshot.rules.response_filter, client, attempt, close=close)
@@ -157,11 +157,16 @@ async def _relay(
     if is_stream(answer):
         attempt.set_apart()
     frame = chunk if head.chunked else bytes
-    while data := await attempt.read():
+    while True:
+        if client.stalled and not attempt.connection.exhausted:
+            with attempt.connection.waiting(client.give_way, hold=True):
+                await client.drain()
+        data = await attempt.read()
+        if not data:
+            break
         x.bytes_out += len(data)
         client.write(frame(data))
-        if client.stalled:
-            await client.drain(patience)
+        del data  # while a client is behind, what it has still to take stands in one place
     if head.chunked:
         client.write(LAST_CHUNK)
     return not head.close

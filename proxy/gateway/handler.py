@@ -125,13 +125,25 @@ class Gateway:
                 _log.warning(_UNTRUSTED, extra={"peer": head.peer})
 
     async def refuse(self, client: Downstream, error: ProxyError) -> None:
-        """Answer what cannot be judged at all: bytes that are no request, or a connection too
-        many.
-        """
+        """Answer what cannot be judged at all: bytes that are no request."""
         head = RequestHead("", "", 1, (), client.whoever.address)
         x = self._begin(client, head, self.snapshot)
         self._refuse(x, error, client, close=True)
         self._recorder.end(x, monotonic())
+
+    async def turn_away(self, client: Downstream, head: RequestHead, why: ProxyError) -> None:
+        """Answer the request of a connection too many: health checks as ever, `why` to others."""
+        snapshot, now = self.snapshot, self._clock()
+        if head.target == snapshot.health_path and framing.is_served(head, snapshot.rules.limits):
+            client.write(respond.health(head, now, draining=self.draining, close=True))
+            return
+        x = self._begin(client, head, self.snapshot)
+        self._refuse(x, why, client, close=True)
+        self._recorder.end(x, monotonic())
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether a peer is a trusted proxy, or comes by a unix socket: it has many clients."""
+        return address == "unix" or self.snapshot.rules.proxies.trusts(address)
 
     def _begin(self, client: Downstream, head: RequestHead, snapshot: Snapshot) -> Exchange:
         seed = self._seeds()

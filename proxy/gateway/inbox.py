@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from proxy.config.model import Limits
     from proxy.gateway.downstream import Begun, Splice
 
+_CHUNKS: Final = 256
+"""Chunks of a body that are parsed before others have their turn. A chunk is a microsecond, and one
+read from the kernel can hold 40,000 of one byte each.
+"""
 _NOT_ALONE: tuple[RawRequestMessage | None, bytes] = None, b""
 _RTSP: Final = b" RTSP/"
 
@@ -48,7 +52,8 @@ class Inbox(web.RequestHandler):
     """The incoming half of a client's connection.
 
     `read_deadline` is when the client must have sent something (time.monotonic). `passage` is the
-    exchange that is in the lane, `tunnel` what everything is given to after an upgrade.
+    exchange that is in the lane, `tunnel` what everything is given to after an upgrade. `too_many`
+    says why this is a connection too many, if it is one (crowd.py).
     """
 
     __slots__ = (
@@ -62,6 +67,7 @@ class Inbox(web.RequestHandler):
         "_tls",
         "passage",
         "read_deadline",
+        "too_many",
         "tunnel",
     )
 
@@ -95,6 +101,7 @@ class Inbox(web.RequestHandler):
         self.passage: Begun | None = None
         self.tunnel: Splice | None = None
         self.read_deadline = NEVER
+        self.too_many: ProxyError | None = None
 
     def _new_parser(self) -> HttpRequestParser:
         """Return a parser like the first one, which aiohttp has made."""
@@ -165,6 +172,8 @@ class Inbox(web.RequestHandler):
             if not count:
                 return
             message, payload = self._messages[-1]
+            if _declared_length(message) == 0:
+                intake.look_behind(data)
         elif self._upgraded:
             intake.lose()
         elif intake.end_head(data, _declared_length(message)):
@@ -173,12 +182,18 @@ class Inbox(web.RequestHandler):
             # The parser waits for 2**64 - 1 bytes, in which all that follows would be lost.
             self._refuse_last(1, "a Content-Length that no body can have")
         elif _RTSP in whole:
-            new: list[Any] = list(self._messages)[-count:]
-            bad = next((i for i, (each, _) in enumerate(new) if _is_rtsp(each, whole)), count)
-            if bad < count:
-                self._refuse_last(count - bad, "only HTTP is served")
+            self._refuse_rtsp(count, whole)
         self._in_chunks = message.chunked
+        if message.chunked:
+            payload._high_water_chunks, payload._low_water_chunks = _CHUNKS, _CHUNKS // 2
         self._body = payload
+
+    def _refuse_rtsp(self, count: int, data: bytes) -> None:
+        """Refuse those of the last `count` messages, made of `data`, that are not HTTP."""
+        new: list[Any] = list(self._messages)[-count:]
+        bad = next((at for at, (each, _) in enumerate(new) if _is_rtsp(each, data)), count)
+        if bad < count:
+            self._refuse_last(count - bad, "only HTTP is served")
 
     def _is_no_request(self, message: Any, payload: StreamReader, data: bytes) -> None:
         """The last message is an error of the parser: queue it as one of ours."""
@@ -234,7 +249,8 @@ class Inbox(web.RequestHandler):
 
     def _part_of_head(self, data: bytes) -> None:
         """A head has begun and not ended: start its deadline, and bound what it may hold."""
-        if not self._intake.head_bytes and self._waiter is not None:
+        prompt = self.too_many is not None  # its time has begun with the connection
+        if not self._intake.head_bytes and self._waiter is not None and not prompt:
             self.read_deadline = monotonic() + self._limits.header_timeout
         if error := self._intake.add_to_head(data):
             self._queue_error(error)
@@ -250,11 +266,13 @@ class Inbox(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def next_message(self) -> tuple[Any, StreamReader]:
-        """Return the next message that the parser has made, waiting for it if there is none."""
+    async def next_message(self, within: float | None = None) -> tuple[Any, StreamReader]:
+        """Return the next message that the parser has made, waiting for it if there is none, for
+        at most `within` seconds if that is given.
+        """
         if not self._messages:
             limits = self._limits
-            patience = limits.header_timeout if self._intake.head_bytes else limits.idle
+            patience = limits.header_timeout if self._intake.head_bytes else within or limits.idle
             self.read_deadline = monotonic() + patience
             self._waiter = self._loop.create_future()
             try:

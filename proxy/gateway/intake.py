@@ -13,6 +13,7 @@ from typing import Final
 from proxy.errors import HeadTooLarge, ProxyError, TargetTooLong
 
 _END: Final = b"\r\n\r\n"
+_END_RESTS: Final = (b"\n\r\n", b"\r\n", b"\n")
 _TAIL_MAX: Final = 4096
 """Bytes that are kept of what came before a head of which it is not certain where it began: enough
 for its request line. A connection that waits keeps them.
@@ -33,6 +34,9 @@ class Intake:
       Behind the message there is nothing then but the beginning of a next one; a beginning that has
       an empty line in it is a whole head, and the parser would have made one more message of it.
       What is left are empty lines alone, which a parser passes over while it waits.
+
+    A head may begin in the same data in which the message before it ends. Where that was is known
+    by the sum, or told by the empty line, which no head holds but at its end.
     """
 
     __slots__ = (
@@ -41,6 +45,7 @@ class Intake:
         "_body_bytes",
         "_left",
         "_limit",
+        "_next",
         "_tail",
         "at_rest",
         "head_bytes",
@@ -57,6 +62,7 @@ class Intake:
         self._begun = bytearray()
         self._left: int | None = None
         self._tail = b""
+        self._next = b""
 
     def __repr__(self) -> str:
         return f"<Intake head={self.head_bytes} body={self._body_bytes}>"
@@ -74,14 +80,15 @@ class Intake:
         alone = self.at_rest
         whole = self.since_rest(data) if alone or self._began_at_rest else b""
         self.lose(data)
-        if not whole or declared is None:
-            return False
         end = whole.find(_END)
-        if end < 0:
+        if end < 0 or declared is None:
+            if declared == 0:
+                self.look_behind(data)
             return False
         left = end + len(_END) + declared - len(whole)
         self.at_rest = left == 0
         self._left = left if left > 0 else None
+        self._next = data[left:] if left < 0 else b""
         return alone and self.at_rest and not declared
 
     def lose(self, data: bytes = b"") -> None:
@@ -91,6 +98,13 @@ class Intake:
         self._begun.clear()
         self._left = None
         self._tail = data[-len(_END) :]
+        self._next = b""
+
+    def look_behind(self, data: bytes) -> None:
+        """A message without a body has ended in `data`, and it is not certain where: whatever is
+        behind its empty line begins another head.
+        """
+        self._next = _behind(data)
 
     def settle(self, data: bytes, *, held_back: bool) -> bool:
         """A message has ended in `data`; return whether it is certain that the parser is at rest.
@@ -100,6 +114,8 @@ class Intake:
         self.at_rest = not held_back and (self.at_rest or self._tail == _END)
         if not self.at_rest:
             self._begun[:] = data[-_TAIL_MAX:]  # the beginning of the next head is in it
+            self.head_bytes = len(self._next)
+            self.head_lines = self._next.count(b"\n")
         return self.at_rest
 
     def add_to_head(self, data: bytes) -> ProxyError | None:
@@ -128,7 +144,18 @@ class Intake:
             left = self._left
             self.at_rest = left == size
             self._left = left - size if left is not None and left > size else None
+            self._next = data[left:] if left is not None and left < size else b""
             self._tail = (self._tail + data[-len(_END) :])[-len(_END) :]
         if self._body_bytes - body <= self._limit + body * 8:
             return None
         return HeadTooLarge("more trailers than a head may have fields")
+
+
+def _behind(data: bytes) -> bytes:
+    """Return what stands in `data` behind the last end of a head, which is an empty line and may
+    have begun before `data`; more empty lines behind it are not part of it.
+    """
+    end = data.rfind(_END)
+    if end >= 0:
+        return data[len(data[:end].rstrip(b"\r\n")) + len(_END) :]
+    return next((data[len(rest) :] for rest in _END_RESTS if data.startswith(rest)), b"")

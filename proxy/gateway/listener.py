@@ -23,12 +23,10 @@ from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from proxy.core.client import Client
-from proxy.errors import (
-    Overloaded,
-    ProxyError,
-    RequestTimeout,
-)
+from proxy.errors import Overloaded, ProxyError, RequestTimeout
+from proxy.gateway.crowd import Crowd
 from proxy.gateway.inbox import Inbox
+from proxy.gateway.owed import bound_unsent, owed
 from proxy.upstream.deadlines import NEVER
 from proxy.upstream.outbox import Corked, Outbox
 
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.config.model import Limits
+    from proxy.gateway.crowd import Wait
     from proxy.gateway.downstream import Answerer, Begun
     from proxy.upstream.deadlines import Deadlines
 
@@ -43,6 +42,8 @@ _log = logging.getLogger("gatelodge.gateway")
 
 _LINGER: Final = 2.0
 """Seconds for which a connection that we close still takes in what the client had under way."""
+_PROMPT: Final = 3.0
+"""Seconds that a connection too many has for its head: time for a lost packet to come again."""
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -71,6 +72,9 @@ class ClientServer(web.Server):
         self.outbox = Outbox(asyncio.get_running_loop())
         self.arriving: Collection[object] = ()
         """Connections that are not yet a client's (arrival.py)."""
+        self.crowd = Crowd(lambda: self.limits, gateway.is_proxy)
+        self.cut: dict[str, int] = {}
+        """Cause -> connections that were ended."""
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection; without aiohttp's fallback, which would drop
@@ -94,17 +98,19 @@ class ClientConnection(Corked, Inbox):
     """One client's connection: its requests are answered one after the other.
 
     `read_deadline` and `write_deadline` are when the client must have sent or taken something
-    (time.monotonic).
+    (time.monotonic). The latter is there while the client is behind, whatever else goes on.
     """
 
     __slots__ = (
         "_outbox",
+        "_owed",
         "_sent",
         "_server",
         "_unsent",
         "busy",
         "head_sent",
         "last",
+        "waits_since",
         "whoever",
         "write_deadline",
     )
@@ -117,10 +123,13 @@ class ClientConnection(Corked, Inbox):
         self._server = server
         self._outbox = server.outbox
         self._unsent: list[bytes] = []
+        self._sent = False
+        self._owed: int | None = None
         self.busy = False
         self.head_sent = False
         self.last = False
         self.write_deadline = NEVER
+        self.waits_since = NEVER
 
     def __repr__(self) -> str:
         state = "closed" if self.transport is None else "busy" if self.busy else "idle"
@@ -131,10 +140,15 @@ class ClientConnection(Corked, Inbox):
         self.whoever = Client(self._peer, "https" if self._server.tls else "http", trusted=False)
         self._server.deadlines.watch(self)
         self.read_deadline = monotonic() + self._server.limits.idle
+        bound_unsent(transport)
+        self.too_many = self._server.crowd.enter(self)
+        if self.too_many is not None:
+            self._intake.lose()  # no lane
         super().connection_made(transport)  # last: from Python 3.12 on it runs `start` at once
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server.deadlines.forget(self)
+        self._server.crowd.leave(self)
         self._unsent.clear()
         task = self._task_handler
         super().connection_lost(exc)
@@ -169,11 +183,15 @@ class ClientConnection(Corked, Inbox):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._owed = None
+        self.write_deadline = monotonic()  # the next sweep notes how much it has to take
         if self.tunnel is not None:
             self.tunnel.client_writable(False)
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        if self.transport is not None and not self.transport.is_closing():
+            self.write_deadline = NEVER
         if self.tunnel is not None:
             self.tunnel.client_writable(True)
 
@@ -183,9 +201,8 @@ class ClientConnection(Corked, Inbox):
         """
         gateway = self._server.gateway
         try:
-            if len(self._server.connections) > self._server.limits.connections:
-                self._discarding = True
-                await gateway.refuse(self, Overloaded("limits.connections is reached"))
+            if self.too_many is not None:
+                await self._turn_away(self.too_many)
                 return
             while not self._force_close:
                 message, payload = await self.next_message()
@@ -207,7 +224,7 @@ class ClientConnection(Corked, Inbox):
                     self._discarding |= not asked and self.tunnel is None
                     break
                 if self._paused:  # else a client that reads nothing could ask for ever more
-                    await self.drain(self._server.limits.idle)
+                    await self.drain()
         except ConnectionError:
             pass  # the client is gone
         except Exception:  # noqa: BLE001 - the last resort: aiohttp would lose it without a word
@@ -216,6 +233,15 @@ class ClientConnection(Corked, Inbox):
             self.busy = False
             self._abandon()
             self._close_gently()
+
+    async def _turn_away(self, why: ProxyError) -> None:
+        """Answer the one request of a connection too many."""
+        message, _ = await self.next_message(_PROMPT)
+        self.busy = self.last = self._discarding = True
+        if isinstance(message, RawRequestMessage):
+            await self._server.gateway.turn_away(self, self.head_of(message), why)
+        else:
+            await self._server.gateway.refuse(self, message)
 
     def _abandon(self) -> None:
         """End an exchange of the lane that was given to the task in the turn that ended it."""
@@ -234,17 +260,9 @@ class ClientConnection(Corked, Inbox):
             raise ConnectionResetError("the client is gone")
         self.cork(data)
 
-    async def drain(self, patience: float | None) -> None:
-        """Wait until the client has taken enough of what was written, for at most `patience`
-        seconds.
-        """
-        if not self._paused:
-            return
-        self.write_deadline = NEVER if patience is None else monotonic() + patience
-        try:
-            await self._drain_helper()
-        finally:
-            self.write_deadline = NEVER
+    async def drain(self) -> None:
+        """Wait until the client has taken enough of what was written."""
+        await self._drain_helper()
 
     @property
     def closes(self) -> bool:
@@ -293,7 +311,7 @@ class ClientConnection(Corked, Inbox):
         if transport is None or transport.is_closing():
             return
         self.uncork()
-        self.write_deadline = monotonic() + self._server.limits.idle
+        self._owed, self.write_deadline = None, monotonic()
         if (self._body.is_eof() and not self._discarding) or not transport.can_write_eof():
             transport.close()
             return
@@ -309,22 +327,94 @@ class ClientConnection(Corked, Inbox):
 
     def expire(self) -> None:
         """A deadline has passed: what is late is answered 408; who takes nothing is cut off."""
-        write_late = self.write_deadline <= self.read_deadline
+        if self.write_deadline <= self.read_deadline:
+            self._see_what_is_taken()
+            return
         self.read_deadline = NEVER
-        if write_late:
-            self.abort()
-        elif self.tunnel is not None:
+        if self.tunnel is not None:
             self.tunnel.expire()
         elif self._discarding:
             self._end()
         elif self._waiter is None:
-            self._body.set_exception(
-                RequestTimeout("the body stood still for too long (body_idle)")
-            )
+            self._cut("body")
+            self._body.set_exception(RequestTimeout("the body is too slow (body_idle, body_rate)"))
         elif self._intake.head_bytes:
+            self._cut("head")
             self._queue_error(RequestTimeout("the head took too long (header_timeout)"))
+        elif self._paused:
+            # It takes its last answer still, or is cut off for not doing so.
+            self.read_deadline = monotonic() + self._server.limits.idle
         else:
+            self._cut("idle")
             self._end()
+
+    def _see_what_is_taken(self) -> None:
+        """A client is behind: cut it off when it has taken too little since the last look."""
+        limits, transport = self._server.limits, self.transport
+        if transport is None:
+            self.write_deadline = NEVER
+            return
+        now = owed(transport)
+        if self._owed is not None and now and self._takes_too_little(now, limits.write_idle):
+            self._cut("answer")
+            self.abort()
+        self._owed = now
+        self.write_deadline = monotonic() + limits.write_idle
+
+    def _takes_too_little(self, still_owed: int, seconds: float) -> bool:
+        """Whether what it has taken since `_owed` was noted, so many seconds ago, is too little."""
+        least = max(1.0, (self._server.limits.write_rate or 0) * seconds)
+        return self._owed is not None and self._owed - still_owed < least
+
+    def _cut(self, what: str) -> None:
+        counts = self._server.cut
+        counts[what] = counts.get(what, 0) + 1
+
+    # What the crowd asks of a connection (crowd.py).
+
+    @property
+    def address(self) -> str:
+        """The peer's address; "unix" if it has none."""
+        return self._peer
+
+    @property
+    def waits(self) -> Wait | None:
+        """What it waits for from its client, and since when; None while it is at work.
+
+        A head that has begun, or a first one that has not, comes before who was answered already,
+        and last comes a body that stands still.
+        """
+        if self.busy and self.waits_since < NEVER:
+            return 2, self.waits_since
+        if self.busy or self._messages:
+            return None
+        if self._discarding:
+            return 0, self.read_deadline - _LINGER
+        limits = self._server.limits
+        if self._intake.head_bytes:
+            return 0, self.read_deadline - limits.header_timeout
+        return int(self._sent), self.read_deadline - limits.idle
+
+    def give_way(self) -> bool:
+        """Close, for somebody else's sake, unless the client takes its answer; return whether it
+        was closed.
+        """
+        if not self.busy:
+            self._cut("crowd")
+            self._end()
+            return True
+        if self.waits_since < NEVER:
+            self._cut("crowd")
+            self._body.set_exception(Overloaded("a slow body gave way (limits.connections)"))
+            return True
+        began = self.write_deadline - self._server.limits.write_idle
+        if self.transport is None or not self._paused:
+            return False
+        if not self._takes_too_little(owed(self.transport), monotonic() - began):
+            return False
+        self._cut("gave_way")
+        self.abort()
+        return True
 
     def _end(self) -> None:
         """Close the connection; one on which the client leaves bytes of ours lying is aborted."""

@@ -91,6 +91,10 @@ class Metrics:
         self.limited: dict[tuple[str, str, str], int] = {}
         """Refusals by a limit's scope, what it is by, and its rate."""
         self.limit_store: dict[str, int] = {}
+        self.refused_connections: dict[str, int] = {}
+        """Limit -> connections beyond it that were refused."""
+        self.cut_connections: dict[str, int] = {}
+        """Cause -> connections of clients that were ended."""
         self.retries = 0
         self.in_flight = 0
         self.log_lines_dropped = 0
@@ -160,6 +164,7 @@ class _Exposition(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._counters()
+        yield from self._ended()
         yield from self._durations()
         yield from self._gauges()
         yield from self._stores()
@@ -203,6 +208,22 @@ class _Exposition(Collector):
             "Log lines that could not be written.",
             m.log_lines_dropped,
         )
+
+    def _ended(self) -> Iterator[Metric]:
+        m = self._metrics
+        refused = CounterMetricFamily(
+            "gatelodge_connections_refused", "Connections beyond a limit.", labels=["limit"]
+        )
+        for limit, count in m.refused_connections.items():
+            refused.add_metric([limit], count)
+        cut = CounterMetricFamily(
+            "gatelodge_connections_cut",
+            "Connections of clients that were ended: too slow, idle, or in favour of others.",
+            labels=["cause"],
+        )
+        for cause, count in m.cut_connections.items():
+            cut.add_metric([cause], count)
+        yield from (refused, cut)
 
     def _durations(self) -> Iterator[Metric]:
         for name, text, label, histograms in (

@@ -9,6 +9,7 @@ every answer gets a parser of its own.)
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -28,12 +29,12 @@ from proxy.upstream.outbox import Corked
 from proxy.upstream.response import ResponseReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from proxy.core.answer import Answer
     from proxy.upstream.outbox import Outbox
 
-_HIGH_WATER: Final = 256 * 1024
+_HIGH_WATER: Final = 64 * 1024
 """Body bytes held for a client that reads slowly, before the endpoint is made to wait."""
 
 
@@ -44,7 +45,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
     when the endpoint must have sent or taken something (time.monotonic); the one who waits sets
     them. `notify` is called when something has come or the connection has ended, for one who does
     not wait in a task. While `sink` is set, what comes is given to it unparsed, b"" at the end: the
-    connection is a tunnel.
+    connection is a tunnel. `waits_since` is when the exchange began to wait for its client; when
+    others need the place, `give_way` ends it.
     """
 
     __slots__ = (
@@ -59,6 +61,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         "_unsent",
         "_waiter",
         "_writing_paused",
+        "give_way",
         "idle_since",
         "notify",
         "on_writable",
@@ -66,6 +69,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         "reused",
         "sink",
         "transport",
+        "waits_since",
         "write_deadline",
     )
 
@@ -94,6 +98,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self.notify: Callable[[], None] | None = None
         self.sink: Callable[[bytes], None] | None = None
         self.on_writable: Callable[[bool], None] | None = None
+        self.waits_since = NEVER
+        self.give_way: Callable[[], bool] | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self.transport is None else "idle" if self._reader is None else "busy"
@@ -161,6 +167,22 @@ class UpstreamConnection(Corked, asyncio.Protocol):
             await self._wait()
         return self.take()
 
+    @contextmanager
+    def waiting(self, give_way: Callable[[], bool], *, hold: bool = False) -> Iterator[None]:
+        """Meanwhile it is the client that keeps the exchange waiting; `give_way` ends it, unless
+        the client is not so slow, and returns whether it did. With `hold` nothing more is taken in:
+        what the client does not take is not to stand here twice.
+        """
+        self.waits_since, self.give_way = monotonic(), give_way
+        if hold:
+            self._pause_reading()
+        try:
+            yield
+        finally:
+            self.waits_since, self.give_way = NEVER, None
+            if hold:
+                self._resume_reading()
+
     @property
     def answered(self) -> bool:
         """Whether the final head of the answer has come."""
@@ -181,10 +203,18 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     def take(self) -> bytes:
         """Return the bytes of the body that have come and were not read yet; more may come."""
+        self._resume_reading()
+        return b"" if self._reader is None else self._reader.take()
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
         if self._reading_paused and self.transport is not None:
             self._reading_paused = False
             self.transport.resume_reading()
-        return b"" if self._reader is None else self._reader.take()
 
     def after(self, seconds: float | None) -> float:
         """Return the deadline that is `seconds` from now; None is never."""
@@ -272,9 +302,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         except UpstreamProtocol as error:
             self.fail(error)
             return
-        if reader.held > _HIGH_WATER and not self._reading_paused and self.transport is not None:
-            self._reading_paused = True
-            self.transport.pause_reading()
+        if reader.held > _HIGH_WATER:
+            self._pause_reading()
         if self.notify is not None:
             self.notify()
             return

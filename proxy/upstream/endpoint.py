@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from heapq import nsmallest
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.core.health import Standing
 from proxy.errors import ConnectTimeout, Overloaded
@@ -18,6 +19,12 @@ from proxy.upstream.outbox import Outbox
 if TYPE_CHECKING:
     from proxy.config.model import Endpoint as Address
     from proxy.upstream.deadlines import Deadlines
+
+
+_SLOW: Final = 1.0
+"""Seconds for which a client may keep an exchange waiting though others need its place."""
+_CANDIDATES: Final = 16
+"""How many are asked whether they give way, since asking costs a system call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,8 @@ class Endpoint:
         if self._has_no_room():
             self._close_oldest()
         if self._has_no_room():
+            self._end_slowest()
+        if self._has_no_room():
             begun = monotonic()
             given = await self._queue(timeout)
             timeout -= monotonic() - begun
@@ -254,6 +263,19 @@ class Endpoint:
             oldest = self._idle.pop(0)
             self._open.discard(oldest)
             oldest.abort()
+
+    def _end_slowest(self) -> None:
+        """Make room: the exchange whose client has kept it waiting for longest gives way. Else a
+        few slow clients could take all the places there are.
+        """
+        latest = monotonic() - _SLOW
+        late = (each for each in self._open if each.waits_since <= latest)
+        waiting = [each for each in late if each not in self.apart]  # those take no place
+        for each in nsmallest(_CANDIDATES, waiting, key=lambda each: each.waits_since):
+            if each.give_way is not None and each.give_way():
+                self._open.discard(each)
+                each.abort()
+                return
 
     async def _connect(self) -> UpstreamConnection:
         address, settings = self.address, self._settings

@@ -29,6 +29,7 @@ from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
 from proxy.worker.certificates import Certificates
+from proxy.worker.descriptors import client_connections
 from proxy.worker.generations import Generations
 from proxy.worker.reload import Reloader
 from proxy.worker.sockets import announce, bind_both, has_unread
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Sequence
 
-    from proxy.config.model import Config, LogConfig
+    from proxy.config.model import Config, Limits, LogConfig
     from proxy.gateway.snapshot import Snapshot
     from proxy.worker.source import ConfigSource
 
@@ -121,7 +122,7 @@ class Worker:
         tls = config.listen.tls
         self._certificates = Certificates(tls, lambda: self._gateway.snapshot)
         self._clients = ClientServer(
-            self._gateway, config.limits, self._deadlines, tls=tls is not None
+            self._gateway, _with_room(config), self._deadlines, tls=tls is not None
         )
         self._arrivals = Arrivals(self._clients, metrics, config.listen, self._certificates.context)
         self.reloader = Reloader(self._source, self._use, metrics, config, self._notifier)
@@ -178,7 +179,7 @@ class Worker:
         """Put a generation that was prepared in the place of the one before. It cannot fail."""
         before, config = self._gateway.snapshot, snapshot.config
         self._gateway.snapshot = snapshot
-        self._clients.limits = config.limits
+        self._clients.limits = _with_room(config)
         if config.log != before.config.log:
             self._access.render = _render(config.log)
             self._recorder.access = self._access if config.log.access else None
@@ -253,6 +254,11 @@ class Worker:
                 told.add(client)
                 # Spreads load; guessing it gains nobody anything.
                 loop.call_later(random.uniform(0, over), client.tunnel.close, RESTART)  # noqa: S311
+
+
+def _with_room(config: Config) -> Limits:
+    """Return the limits, with as many connections as this process may have open."""
+    return config.limits.model_copy(update={"connections": client_connections(config)})
 
 
 def _render(settings: LogConfig) -> Render:

@@ -55,6 +55,8 @@ class State:
         metrics.stores = self._stores
         metrics.limits = self._limits
         metrics.limit_store_up = self._limit_store_up
+        metrics.refused_connections = clients.crowd.refused
+        metrics.cut_connections = clients.cut
 
     def __repr__(self) -> str:
         return f"<State {self.phase}>"

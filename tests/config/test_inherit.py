@@ -67,6 +67,20 @@ def test_csrf_origins_are_those_of_cors_unless_named(
 
 
 @pytest.mark.parametrize(
+    ("route", "rate"),
+    [
+        ("auth: required", 1024),
+        ("limits: {body: 2KiB}", 1024),
+        ("limits: {body_rate: 1B}", 1),
+        ("limits: {body_rate: off}", None),
+    ],
+)
+def test_the_rate_of_a_body_is_the_route_s_or_the_top_level_s(route: str, rate: int | None) -> None:
+    config = with_route(route, limits="{body_rate: 1KiB}")
+    assert inherit.body_rate_for(config, config.routes[0]) == rate
+
+
+@pytest.mark.parametrize(
     ("route", "top", "body", "idle"),
     [
         ("auth: required", "{body: 1KiB, body_idle: 1s}", 1024, 1.0),

@@ -18,7 +18,7 @@ def test_a_route_has_the_defaults_of_the_contract() -> None:
         "sessions": None,
         "cors": None,
         "csrf": None,
-        "limits": {"body": None, "body_idle": None},
+        "limits": {"body": None, "body_idle": None, "body_rate": None},
         "rate_limit": None,
         "timeouts": None,
         "retry": None,

@@ -34,8 +34,12 @@ def test_limits_have_the_defaults_of_the_contract() -> None:
         "body": 10 << 20,
         "header_timeout": 10.0,
         "body_idle": 30.0,
+        "body_rate": 256,
+        "write_idle": 60.0,
+        "write_rate": 256,
         "idle": 75.0,
         "connections": 10_000,
+        "connections_per_client": None,
     }
 
 
@@ -44,11 +48,23 @@ def test_the_log_and_the_drain_have_the_defaults_of_the_contract() -> None:
     assert Drain().model_dump() == {"delay": 5.0, "timeout": 30.0}
 
 
-def test_the_body_may_be_without_limit() -> None:
-    assert config_of(written(limits="{body: off}")).limits.body is None
+LIFTED = ["body", "body_rate", "write_rate", "connections_per_client"]
 
 
-@pytest.mark.parametrize("key", ["head", "target", "header_timeout", "body_idle", "idle"])
+@pytest.mark.parametrize("key", LIFTED)
+def test_these_limits_may_be_lifted(key: str) -> None:
+    limits = config_of(written(limits=f"{{{key}: off}}")).limits
+    assert getattr(limits, key) is None
+    assert limits.model_dump(mode="json")[key] == "off"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "true"])
+def test_a_number_of_connections_is_one_or_more(value: str) -> None:
+    [problem] = told(written(limits=f"{{connections_per_client: {value}}}"))
+    assert problem.startswith("limits.connections_per_client: ")
+
+
+@pytest.mark.parametrize("key", sorted(set(Limits.model_fields) - set(LIFTED)))
 def test_other_limits_may_not(key: str) -> None:
     assert len(told(written(limits=f"{{{key}: off}}"))) == 1
 

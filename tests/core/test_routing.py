@@ -44,6 +44,7 @@ def route(
         "identity": IdentityHeaders({}),
         "body_limit": None,
         "body_idle": 30.0,
+        "body_rate": None,
         "timeouts": Timeouts(),
         "attempts": 2,
         "upgrade": auth != "public",
@@ -310,7 +311,7 @@ def test_another_guard_makes_a_path_ambiguous(changes: dict[str, Any]) -> None:
 NO_GUARDS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "upstream": {"upstream": "other"},
-    "sizes": {"body_limit": 5, "body_idle": 1.0, "attempts": 1},
+    "sizes": {"body_limit": 5, "body_idle": 1.0, "body_rate": 1, "attempts": 1},
     "rewrite": {"rewrite": Rewrite.strip("/x/**", "/x")},
     "equal rules, compiled again": {
         "policy": Policy("required"),

@@ -36,7 +36,7 @@ sessions:
   phone: {{secret: {OTHER_SECRET}, cookie: phone, bearer: true}}
 identity: {{headers: {{X-User-Id: id, X-Org: claims.org}}}}
 cors: {{origins: [https://app.example.test], max_age: 1m}}
-limits: {{body: 1MiB, body_idle: 9s, head: 9KiB}}
+limits: {{body: 1MiB, body_idle: 9s, body_rate: 2KiB, head: 9KiB}}
 login_url: https://app.example.test/signin
 upstreams:
   api: {{endpoints: [http://127.0.0.1:8000], timeouts: {{connect: 3s}}, retry: {{attempts: 4}}}}
@@ -54,7 +54,7 @@ routes:
     require: {{roles: [admin], claims: {{plan: pro}}, email_domains: [example.test]}}
     cors: {{origins: [https://other.example.test]}}
     csrf: {{check_origin: false}}
-    limits: {{body: off, body_idle: 1s}}
+    limits: {{body: off, body_idle: 1s, body_rate: off}}
     timeouts: {{first_byte: 10m}}
     retry: {{attempts: 1}}
     login_url: off
@@ -85,7 +85,7 @@ def test_a_route_is_as_the_top_level_and_its_upstream_say() -> None:
     assert plain.sessions == ("web", "tenant", "phone")
     assert plain.cors == RULES.cors
     assert plain.cors.allows(APP.encode())
-    assert (plain.body_limit, plain.body_idle) == (2**20, 9.0)
+    assert (plain.body_limit, plain.body_idle, plain.body_rate) == (2**20, 9.0, 2048)
     assert (plain.timeouts.connect, plain.timeouts.first_byte, plain.attempts) == (3.0, 60.0, 4)
     assert plain.login_url == "https://app.example.test/signin"
     assert (plain.upgrade, plain.rewrite) == (True, None)
@@ -101,7 +101,7 @@ def test_a_route_says_otherwise_for_itself() -> None:
     assert own.cors.allows(b"https://other.example.test")
     assert not own.cors.allows(APP.encode())
     assert repr(own.origin_check) == "<OriginCheck off>"
-    assert (own.body_limit, own.body_idle) == (None, 1.0)
+    assert (own.body_limit, own.body_idle, own.body_rate) == (None, 1.0, None)
     assert (own.timeouts.connect, own.timeouts.first_byte, own.attempts) == (2.0, 600.0, 1)
     assert (own.login_url, own.upgrade) == (None, False)
     assert (own.encoded_slashes, own.case_sensitive, own.strict_slash) == (True,) * 3

@@ -55,11 +55,25 @@ async def test_client_leaves_while_it_sends(
     gateway: LocalGateway, upstream: StubUpstream, how: str
 ) -> None:
     async with RawClient(gateway.port) as client:
-        await client.send(request("POST", "/public/x", "Content-Length: 100") + b"hello")
+        body = b"x" * 20_000
+        await client.send(request("POST", "/public/x", "Content-Length: 30000") + body)
         await upstream.wait(lambda: bool(upstream.requests))
         await leave(client, how)
         await gone(gateway, upstream)
     assert not upstream.requests[0].complete
+
+
+@WAYS
+async def test_client_leaves_at_the_beginning_of_its_body(
+    gateway: LocalGateway, upstream: StubUpstream, how: str
+) -> None:
+    async with RawClient(gateway.port) as client:
+        await client.send(request("POST", "/public/x", "Content-Length: 100") + b"hello")
+        await gateway.until(lambda: any(each.busy for each in gateway.clients))
+        await leave(client, how)
+        await gateway.until(lambda: not gateway.clients)
+    assert upstream.connections == []
+    assert (await gateway.logged())["code"] == "client_gone"
 
 
 async def test_client_leaves_in_a_chunk_and_the_upstream_sees_no_end(

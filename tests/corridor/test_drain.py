@@ -61,7 +61,8 @@ async def test_signal_drains_and_loses_nothing(
         RawClient(process.port) as keeping,
     ):
         await waiting.send(request("GET", "/public/held"))
-        await uploading.send(request("POST", "/public/up", "Content-Length: 10") + b"hello")
+        head = request("POST", "/public/up", "Transfer-Encoding: chunked")
+        await uploading.send(head + b"5\r\nhello\r\n")
         await keeping.send(request("GET", "/public/a"))
         await keeping.read_answers(1)
         await upstream.wait(lambda: len(upstream.requests) == 3)
@@ -78,7 +79,7 @@ async def test_signal_drains_and_loses_nothing(
         assert not keeping.reset
         assert await refuses(process.port)
         assert process.running
-        await uploading.send(b"world")
+        await uploading.send(b"5\r\nworld\r\n0\r\n\r\n")
         [uploaded] = await uploading.read_answers()
         held.go.set()
         [answer] = await waiting.read_answers()
@@ -202,7 +203,7 @@ async def test_connection_after_an_upload_is_idle(upstream: StubUpstream) -> Non
         RawClient(gateway.port) as client,
     ):
         await client.send(request("POST", "/public/x", "Content-Length: 5"))
-        await upstream.wait(lambda: bool(upstream.requests))
+        await gateway.until(lambda: any(each.busy for each in gateway.clients))
         await client.send(b"hello")
         await client.read_answers()
         await gateway.drain(deadline=10)

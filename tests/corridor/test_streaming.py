@@ -342,7 +342,7 @@ async def test_client_that_takes_nothing_is_cut_off(
             await exchange.send(b"x" * 65536)
 
     upstream.script("/public/x", endless)
-    config = settings(upstream.url, upstream={"timeouts": {"stream_idle": "300ms"}})
+    config = settings(upstream.url, limits={"write_idle": "300ms"})
     async with (
         LocalGateway(config) as gateway,
         RawClient(gateway.port, window=8 * 1024) as client,
@@ -368,8 +368,7 @@ async def test_client_that_never_takes_the_end_is_cut_off(
     )
     config = settings(
         upstream.url,
-        limits={"idle": "300ms"},
-        upstream={"timeouts": {"stream_idle": "300ms"}},
+        limits={"write_idle": "300ms"},
     )
     async with (
         LocalGateway(config) as gateway,

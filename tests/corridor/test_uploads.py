@@ -19,7 +19,7 @@ async def test_length_stays_a_length_and_chunks_stay_chunks(
     gateway: LocalGateway, upstream: StubUpstream
 ) -> None:
     async with RawClient(gateway.port) as client:
-        await client.send(request("POST", "/public/a", "Content-Length: 5") + b"he")
+        await client.send(request("POST", "/public/a", "Content-Length: 20000") + b"h" * 19_997)
         await upstream.wait(lambda: len(upstream.requests) == 1)
         await client.send(b"llo")
         await client.read_answers(1)
@@ -28,10 +28,32 @@ async def test_length_stays_a_length_and_chunks_stay_chunks(
         await client.send(b"3\r\nllo\r\n0\r\n\r\n")
         await client.read_answers(2)
     sized, chunked = upstream.requests
-    assert (sized.get("Content-Length"), sized.values("Transfer-Encoding")) == ("5", [])
+    assert (sized.get("Content-Length"), sized.values("Transfer-Encoding")) == ("20000", [])
     assert (chunked.values("Content-Length"), chunked.get("Transfer-Encoding")) == ([], "chunked")
-    assert (bytes(sized.body), bytes(chunked.body)) == (b"hello", b"hello")
+    assert (bytes(sized.body), bytes(chunked.body)) == (b"h" * 19_997 + b"llo", b"hello")
     assert len(upstream.connections) == 1
+
+
+async def test_small_body_is_all_here_before_an_endpoint_is_asked(
+    gateway: LocalGateway, upstream: StubUpstream
+) -> None:
+    """Else as many slow ones as there are places would keep everybody else out."""
+    async with RawClient(gateway.port) as client:
+        head = request("POST", "/public/a", "Content-Length: 5", "Expect: 100-continue")
+        await client.send(head)
+        await client.wait(lambda: client.received == b"HTTP/1.1 100 Continue\r\n\r\n")
+        await client.send(b"he")
+        [connection] = gateway.clients
+        await gateway.until(lambda: connection._body.total_bytes == 2)
+        assert upstream.connections == []
+        assert (await gateway.ask("GET", "/public/b")).status == 200
+        await client.send(b"llo")
+        [answer] = await client.read_answers()
+    assert answer.status == 200
+    assert [(each.target, bytes(each.body)) for each in upstream.requests] == [
+        ("/public/b", b""),
+        ("/public/a", b"hello"),
+    ]
 
 
 async def test_upload_may_outlast_the_pools_patience(upstream: StubUpstream) -> None:
@@ -262,9 +284,10 @@ async def test_broken_chunks_are_400_and_end_the_upload(
 @pytest.mark.parametrize("last", [1, 300_000], ids=["short", "long"])
 async def test_end_of_a_body_is_no_beginning_of_a_head(upstream: StubUpstream, last: int) -> None:
     """However much of a body comes in its last packet, nothing but its answer follows."""
+    first = b"x" * 20_000
     config = settings(upstream.url, limits={"body": "off", "idle": "300ms"})
     async with LocalGateway(config) as gateway, RawClient(gateway.port) as client:
-        await client.send(request("POST", "/public/a", f"Content-Length: {last + 1}") + b"x")
+        await client.send(request("POST", "/public/a", f"Content-Length: {last + 20_000}") + first)
         await upstream.wait(lambda: len(upstream.requests) == 1)
         await client.send(b"x" * last)
         await client.read_answers()

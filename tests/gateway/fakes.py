@@ -29,6 +29,9 @@ class FakeSocket:
     def setsockopt(self, *option: Any) -> None:
         self.options.append(option)
 
+    def fileno(self) -> int:
+        return -1
+
     def dup(self) -> socket.socket:
         raise OSError("there is no socket behind it")
 
@@ -95,8 +98,10 @@ class FakeTransport(asyncio.Transport):
     def _end(self, how: str) -> None:
         if not self._closing or how == "abort":
             self.calls.append(how)
-        if not self._closing:
-            self._closing = True
+        ended = not self._closing or (how == "abort" and self.unsent)
+        self._closing = True
+        if ended and (how == "abort" or not self.unsent):
+            self.unsent = 0
             if self._protocol is not None:
                 asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
@@ -130,6 +135,13 @@ class FakeGateway:
             return bool(await self._handler(client, head, payload))
         client.write(b"<%b>" % head.target.encode())
         return not client.closes
+
+    async def turn_away(self, client: Downstream, head: RequestHead, why: ProxyError) -> None:
+        self.errors.append(why)
+        client.write(b"<%d>" % (200 if head.target == "/health" else why.status))
+
+    def is_proxy(self, address: str) -> bool:
+        return address in ("unix", "10.0.0.1")
 
     async def refuse(self, client: Downstream, error: ProxyError) -> None:
         self.errors.append(error)
@@ -193,13 +205,14 @@ class FakeClient:
         self.head_sent = False
         self.whoever = Client(address, "http", trusted=False)
         self.read_deadline = NEVER
+        self.waits_since = NEVER
         self.transport: asyncio.Transport | None = FakeTransport()
         self.closes = False
         self.stalled = False
         self.gone = False
         self.written = bytearray()
         self.writes: list[bytes] = []
-        self.drains: list[float | None] = []
+        self.drains = 0
         self.aborted = False
         self.tail = b""
         self.tunnel: Splice | None = None
@@ -211,8 +224,12 @@ class FakeClient:
         self.written += data
         self.writes.append(data)
 
-    async def drain(self, patience: float | None) -> None:
-        self.drains.append(patience)
+    async def drain(self) -> None:
+        self.drains += 1
+
+    def give_way(self) -> bool:
+        self.abort()
+        return True
 
     def abort(self) -> None:
         self.aborted = True

@@ -373,6 +373,23 @@ async def test_the_peer_is_that_of_the_transport() -> None:
     assert Open().handler.peername == ("203.0.113.7", 50000)
 
 
+async def test_a_body_in_many_chunks_is_parsed_as_far_as_it_is_read() -> None:
+    """Reading goes on from within `read_nowait`, which parses the next stretch."""
+    opened = Open()
+    opened.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    _, payload = opened.message()
+    payload._high_water_chunks, payload._low_water_chunks = 10, 5
+    opened.feed(b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
+    assert 10 <= payload.total_bytes <= 12
+    assert not opened.transport.reading
+    stretches: list[int] = []
+    while not payload.is_eof() or payload.total_bytes > sum(stretches):
+        stretches.append(len(payload.read_nowait(-1)))
+    assert sum(stretches) == 100
+    assert max(stretches) <= 12
+    assert opened.transport.reading
+
+
 @pytest.mark.parametrize("size", [9000, 100_000])
 async def test_limits_of_lines_are_those_that_were_asked_for(size: int) -> None:
     opened = Open(max_line_size=size + 100, max_field_size=size + 100, max_headers=300)

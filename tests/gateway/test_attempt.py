@@ -30,7 +30,7 @@ async def sent(road: Road, request: RequestHead, payload: FakePayload) -> tuple[
     x, permit = await road.permit(request)
     x.attempts = 1
     body = RequestBody(FakeClient(), payload, request)
-    body.limit(None, 10.0)
+    body.limit(None, 10.0, None)
     attempt = await Attempt.connect(x, permit, road.pool, road.pool.pick(x))
     attempt.send(x, permit, road.pool, road.snapshot.rules, body, body.whole())
     await attempt.connection.answer()

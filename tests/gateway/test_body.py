@@ -10,6 +10,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from proxy.core.head import RequestHead
 from proxy.errors import BadRequest, BodyTooLarge, RequestTimeout
+from proxy.gateway import body as body_module
 from proxy.gateway.body import RequestBody
 from proxy.upstream.deadlines import NEVER
 from tests.gateway.fakes import FakeClient, FakePayload, turns
@@ -20,11 +21,14 @@ EXPECTING = (("Content-Length", "3"), ("Expect", "100-continue"))
 
 
 def body_of(
-    payload: FakePayload, request: RequestHead | None = None, limit: int | None = None
+    payload: FakePayload,
+    request: RequestHead | None = None,
+    limit: int | None = None,
+    rate: int | None = None,
 ) -> tuple[RequestBody, FakeClient]:
     client = FakeClient()
     body = RequestBody(client, payload, request or head())
-    body.limit(limit, 10.0)
+    body.limit(limit, 10.0, rate)
     return body, client
 
 
@@ -94,9 +98,113 @@ async def test_a_read_has_a_deadline_as_long_as_it_lasts() -> None:
     reading = asyncio.ensure_future(body.read())
     await turns(1)
     during = client.read_deadline - monotonic()
+    waited = monotonic() - client.waits_since
     await reading
     assert 0 < during <= 10
-    assert client.read_deadline == NEVER
+    assert 0 <= waited < 10
+    assert (client.read_deadline, client.waits_since) == (NEVER, NEVER)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole", "rest"),
+    [
+        ([b"ab", b"c"], b"abc", []),
+        ([b"x" * 10_000, b"y" * 6_383], b"x" * 10_000 + b"y" * 6_383, []),
+        ([b"x" * 10_000, b"y" * 6_384], None, [b"x" * 10_000 + b"y" * 6_384]),
+        ([b"x" * 20_000, b"y", b"z"], None, [b"x" * 20_000, b"y", b"z"]),
+    ],
+    ids=["small", "just held", "just not", "large"],
+)
+async def test_the_beginning_of_a_body_is_taken_in_first(
+    pieces: list[bytes], whole: bytes | None, rest: list[bytes]
+) -> None:
+    size = str(sum(map(len, pieces)))
+    body, _ = body_of(FakePayload(*pieces), head(("Content-Length", size)))
+    assert await body.beginning() == whole
+    assert [await body.read() for _ in rest] == rest
+    assert await body.read() == b""
+    assert body.received == sum(map(len, pieces))
+
+
+async def test_of_chunks_nothing_is_held_back() -> None:
+    body, _ = body_of(FakePayload(b"ab", b"c"), head(("Transfer-Encoding", "chunked")))
+    assert await body.beginning() is None
+    assert [await body.read() for _ in range(3)] == [b"ab", b"c", b""]
+
+
+async def test_the_beginning_is_bounded_too() -> None:
+    body, _ = body_of(FakePayload(b"ab", b"c", b"d"), head(("Content-Length", "4")), limit=3)
+    with pytest.raises(BodyTooLarge):
+        await body.beginning()
+
+
+class Ticking:
+    """The time, as body.py asks for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(body_module, "monotonic", lambda: self.now)
+
+    def payload(self, *waits: tuple[float, bytes]) -> FakePayload:
+        """Return a body whose pieces come after so many seconds each."""
+        payload, ticking = FakePayload(*(piece for _, piece in waits)), iter(waits)
+        readany = payload.readany
+
+        async def wait() -> bytes:
+            self.now += next(ticking, (0.0, b""))[0]
+            return await readany()
+
+        payload.readany = wait  # type: ignore[method-assign]  # one that takes its time
+        return payload
+
+
+async def patience(body: RequestBody, client: FakeClient, ticking: Ticking) -> float:
+    """Begin to read; return how long the client has, once the next piece is here."""
+    began = ticking.now
+    reading = asyncio.ensure_future(body.read())
+    await turns(1)
+    given = client.read_deadline - began
+    await reading
+    return given
+
+
+async def test_a_trickle_uses_up_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = Ticking(monkeypatch)
+    payload = ticking.payload(*[(4.0, b"x")] * 4)
+    body, client = body_of(payload, rate=10)
+    given = [await patience(body, client, ticking) for _ in range(4)]
+    assert given == pytest.approx([10.0, 6.1, 2.2, -1.7])
+
+
+async def test_bytes_at_the_rate_give_the_time_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = Ticking(monkeypatch)
+    body, client = body_of(ticking.payload(*[(4.0, b"x" * 40)] * 100), rate=10)
+    given = [await patience(body, client, ticking) for _ in range(100)]
+    assert given == pytest.approx([10.0] * 100)
+
+
+async def test_no_burst_buys_more_than_the_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = Ticking(monkeypatch)
+    payload = ticking.payload((0.0, b"x" * 1_000_000), (9.0, b"x"), (0.0, b"x"))
+    body, client = body_of(payload, rate=10)
+    given = [await patience(body, client, ticking) for _ in range(3)]
+    assert given == pytest.approx([10.0, 10.0, 1.1])
+
+
+async def test_time_in_which_nobody_waits_for_the_client_is_not_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticking = Ticking(monkeypatch)
+    body, client = body_of(ticking.payload(*[(1.0, b"x")] * 3), rate=10)
+    await patience(body, client, ticking)
+    ticking.now += 3600
+    assert await patience(body, client, ticking) == pytest.approx(9.1)
+
+
+async def test_without_a_rate_each_piece_has_the_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = Ticking(monkeypatch)
+    body, client = body_of(ticking.payload(*[(9.0, b"x")] * 5))
+    assert [await patience(body, client, ticking) for _ in range(5)] == [10.0] * 5
 
 
 async def test_the_deadline_of_a_connection_that_closes_is_left_alone() -> None:

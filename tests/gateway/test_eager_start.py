@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, cast
 
 from proxy.config.model import Limits
+from proxy.core.head import RequestHead
 from proxy.errors import ProxyError
 from proxy.gateway.downstream import Downstream
 from proxy.gateway.listener import ClientConnection
@@ -18,7 +19,7 @@ from tests.gateway.fakes import FakeTransport, Listener, turns
 
 
 class EagerLoop:
-    """The running loop, but that a task runs to its end when it is made."""
+    """The running loop, but that a task runs to its first wait when it is made."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -27,26 +28,31 @@ class EagerLoop:
         return getattr(self._loop, name)
 
     def create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        done = self._loop.create_future()
+        return self._loop.create_task(_go_on(coroutine, coroutine.send(None)))
+
+
+async def _go_on(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    while True:
+        waits_for._asyncio_future_blocking = False
+        await asyncio.wait([waits_for])
         try:
-            coroutine.send(None)
+            waits_for = coroutine.send(None)
         except StopIteration:
-            done.set_result(None)
-            return done
-        raise AssertionError("it waits for something")
+            return
 
 
 async def beyond_the_limit() -> tuple[ClientConnection, FakeTransport, list[str]]:
-    """Return a connection too many whose task has run while it was made, and who was refused."""
+    """Return a connection too many whose task has begun while it was made, and who is refused."""
     refused: list[str] = []
     first = Listener(limits=Limits(connections=1, idle=1000.0))
     await turns()
 
-    async def refuse(client: Downstream, error: ProxyError) -> None:
+    async def turn_away(client: Downstream, head: RequestHead, why: ProxyError) -> None:
+        assert head.target == "/"
         refused.append(client.whoever.address)
-        client.write(b"<%d>" % error.status)
+        client.write(b"<%d>" % why.status)
 
-    first.gateway.refuse = refuse  # type: ignore[method-assign]  # one that looks at the client
+    first.gateway.turn_away = turn_away  # type: ignore[method-assign]  # one that looks at the client
     client = cast("ClientConnection", first.server())
     client._loop = cast("asyncio.AbstractEventLoop", EagerLoop())
     transport = FakeTransport(client)
@@ -55,7 +61,9 @@ async def beyond_the_limit() -> tuple[ClientConnection, FakeTransport, list[str]
 
 
 async def test_connection_beyond_the_limit_is_answered() -> None:
-    _, transport, refused = await beyond_the_limit()
+    client, transport, refused = await beyond_the_limit()
+    client.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await turns()
     assert bytes(transport.written) == b"<503>"
     assert refused == ["203.0.113.7"]
 

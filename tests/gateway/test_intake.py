@@ -208,3 +208,58 @@ def test_little_is_kept_of_what_came_before() -> None:
     for _ in range(9):
         intake.add_to_head(bytes(1000))
     assert len(intake.since_rest(b"")) < 4096 + 1000
+
+
+# A head that begins in the data in which the message before it ends.
+
+
+@pytest.mark.parametrize("more_data", [b"", b"G", b"GET / HTTP/1.1\r\nHost"])
+@pytest.mark.parametrize(
+    "before", [GET, b"\r\n" + GET, GET + b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n", b"a\r\n\r\nb\r\n\r\n"]
+)
+def test_behind_an_end_that_is_not_certain_a_head_begins(before: bytes, more_data: bytes) -> None:
+    intake, data = Intake(LIMIT), before + more_data
+    intake.lose(data)
+    intake.look_behind(data)
+    assert intake.settle(data, held_back=False) is not bool(more_data)
+    assert intake.head_bytes == len(more_data)
+    assert intake.head_lines == more_data.count(b"\n")
+
+
+@pytest.mark.parametrize("split", [1, 2, 3])
+def test_the_empty_line_may_come_in_pieces(split: int) -> None:
+    intake, data = Intake(LIMIT), b"\r\n\r\n"[split:] + b"GET"
+    intake.lose(data)
+    intake.look_behind(data)
+    assert not intake.settle(data, held_back=False)
+    assert intake.head_bytes == 3
+
+
+def test_where_a_body_ends_is_not_told_by_empty_lines() -> None:
+    intake, data = Intake(LIMIT), GET + GET + b"1\r\nx\r\n"
+    intake.lose(data)
+    assert not intake.settle(data, held_back=False)
+    assert intake.head_bytes == 0
+
+
+def test_behind_a_head_of_known_place_a_head_begins() -> None:
+    intake = Intake(LIMIT)
+    intake.end_head(GET + b"GET /", 0)
+    assert not intake.settle(GET + b"GET /", held_back=False)
+    assert intake.head_bytes == 5
+
+
+def test_behind_a_body_of_known_length_a_head_begins() -> None:
+    intake = Intake(LIMIT)
+    intake.end_head(GET + b"he", 5)
+    intake.add_to_body(b"lloGET /", 5)
+    assert not intake.settle(b"lloGET /", held_back=False)
+    assert intake.head_bytes == 5
+
+
+def test_a_head_that_began_so_is_bounded_as_any_other() -> None:
+    intake, data = Intake(LIMIT), GET + b"x" * LIMIT
+    intake.end_head(data, 0)
+    intake.settle(data, held_back=False)
+    assert intake.add_to_head(b"x" * LIMIT) is None
+    assert isinstance(intake.add_to_head(b"x"), TargetTooLong)

@@ -16,7 +16,7 @@ import pytest
 
 from proxy.config.model import Limits
 from proxy.core.head import RequestHead
-from proxy.errors import BadRequest, HeadTooLarge, ProxyError, RequestTimeout
+from proxy.errors import BadRequest, HeadTooLarge, Overloaded, ProxyError, RequestTimeout
 from proxy.gateway.downstream import Downstream, Payload
 from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.upstream.deadlines import NEVER
@@ -172,15 +172,167 @@ async def test_a_gateway_that_closes_ends_each_connection_with_its_next_answer()
     assert listener.transport.calls == ["write_eof"]
 
 
-async def test_a_connection_beyond_the_limit_is_refused_and_nothing_of_it_is_read() -> None:
-    first = Listener(limits=Limits(connections=1))
+ONE: Final = Limits(connections=1)
+
+
+async def test_a_connection_too_many_is_refused_and_nothing_behind_its_request_is_read() -> None:
+    first = Listener(limits=ONE)
     await turns()
     second = Listener(server=first.server)
-    await second.feed(GET % b"/")
+    await second.feed(GET % b"/", GET % b"/again")
     assert second.written == b"<503>"
+    assert [type(error) for error in first.gateway.errors] == [Overloaded]
     assert first.gateway.heads == []
+    assert first.gateway.offered == []
     assert second.transport.calls == ["write_eof"]
     assert first.transport.calls == []
+
+
+async def test_a_connection_too_many_may_ask_for_the_health() -> None:
+    first = Listener(limits=ONE)
+    second = Listener(server=first.server)
+    await second.feed(GET % b"/health")
+    assert second.written == b"<200>"
+    assert second.transport.calls == ["write_eof"]
+
+
+@pytest.mark.parametrize("beginning", [b"", b"G", b"\r\n", b"GET / HTTP/1.1\r\n"])
+async def test_a_connection_too_many_has_a_moment_for_its_head(beginning: bytes) -> None:
+    first = Listener(limits=ONE)
+    second = Listener(server=first.server)
+    await turns()
+    deadline = second.client.read_deadline
+    assert deadline - monotonic() <= 3
+    await second.feed(beginning)
+    assert second.client.read_deadline == deadline
+
+
+async def test_what_is_no_request_is_refused_as_such_on_a_connection_too_many() -> None:
+    first = Listener(limits=ONE)
+    second = Listener(server=first.server)
+    await second.feed(b"\x16\x03\x01\x02\x00\x01\x00")
+    assert [type(error) for error in first.gateway.errors] == [BadRequest]
+
+
+async def test_when_somebody_leaves_there_is_room_again() -> None:
+    first = Listener(limits=ONE)
+    first.client.connection_lost(None)
+    second = Listener(server=first.server)
+    await second.feed(GET % b"/")
+    assert second.written == b"</>"
+
+
+async def idle_since_a_while(listener: Listener) -> None:
+    await listener.feed(GET % b"/1")
+    listener.client.read_deadline -= 5
+
+
+async def a_slow_head(listener: Listener) -> None:
+    await listener.feed(b"GET")
+    listener.client.read_deadline -= 5
+
+
+async def silent(listener: Listener) -> None:
+    await turns()
+    listener.client.read_deadline -= 5
+
+
+async def refused(listener: Listener) -> None:
+    await listener.feed(b"odd\r\n\r\n")
+    listener.client.read_deadline -= 1.5
+
+
+@pytest.mark.parametrize(
+    "wait", [idle_since_a_while, a_slow_head, silent, refused], ids=lambda wait: wait.__name__
+)
+async def test_who_waits_gives_way(wait: Callable[[Listener], Awaitable[None]]) -> None:
+    first = Listener(limits=ONE)
+    await wait(first)
+    second = Listener(server=first.server)
+    await second.feed(GET % b"/2")
+    assert second.written == b"</2>"
+    assert first.transport.calls[-1] == "close"
+    assert first.server.cut == {"crowd": 1}
+
+
+async def test_who_is_answered_gives_no_way() -> None:
+    async def handle(_client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        await asyncio.get_running_loop().create_future()
+        return True
+
+    first = Listener(handle, limits=ONE)
+    await first.feed(GET % b"/1")
+    assert first.client.waits is None
+    second = Listener(server=first.server)
+    await second.feed(GET % b"/2")
+    assert second.written == b"<503>"
+
+
+async def test_who_was_answered_waits_with_more_right_than_who_never_asked() -> None:
+    answered, silent_one, slow = Listener(), Listener(), Listener()
+    await answered.feed(GET % b"/1")
+    await slow.feed(b"GET")
+    waits = [each.client.waits for each in (silent_one, slow, answered)]
+    assert [wait and wait[0] for wait in waits] == [0, 0, 1]
+    assert all(wait and abs(wait[1] - monotonic()) < 5 for wait in waits)
+
+
+@pytest.mark.parametrize(
+    ("taken", "ends"), [(0, True), (499, True), (501, False)], ids=["none", "less", "enough"]
+)
+async def test_who_takes_too_little_gives_way_at_work(taken: int, ends: bool) -> None:
+    async def handle(client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        await client.drain()
+        return True
+
+    listener = Listener(handle, limits=Limits(write_idle=10.0, write_rate=100))
+    listener.client.pause_writing()
+    listener.transport.unsent = 100_000
+    await listener.feed(GET % b"/1")
+    assert not listener.client.give_way()  # nobody has looked yet
+    listener.client.write_deadline = 0.0
+    listener.client.expire()
+    listener.client.write_deadline -= 4.999
+    listener.transport.unsent -= taken
+    assert listener.client.give_way() is ends
+    assert listener.transport.calls == ["abort"] * ends
+    assert listener.server.cut == ({"gave_way": 1} if ends else {})
+    listener.client.abort()
+    await turns()
+
+
+async def test_a_body_that_stands_still_gives_way_after_all_others() -> None:
+    got: list[bytes | ProxyError] = []
+
+    async def handle(client: Downstream, _head: RequestHead, payload: Payload) -> bool:
+        client.waits_since = monotonic() - 5
+        try:
+            await payload.readany()
+        except ProxyError as error:
+            got.append(error)
+        return False
+
+    first = Listener(handle, limits=ONE)
+    await first.feed(POST % b"/1")
+    waits = first.client.waits
+    assert waits is not None
+    assert waits[0] == 2
+    second = Listener(server=first.server)
+    await turns()
+    assert second.client.too_many is None
+    assert [type(error) for error in got] == [Overloaded]
+    assert first.server.cut == {"crowd": 1}
+
+
+async def test_who_is_not_behind_gives_no_way_at_work() -> None:
+    async def handle(_client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        await asyncio.get_running_loop().create_future()
+        return True
+
+    listener = Listener(handle)
+    await listener.feed(GET % b"/1")
+    assert not listener.client.give_way()
+    assert listener.transport.calls == []
 
 
 # Heads: what is no request, deadlines, bounds.
@@ -257,6 +409,60 @@ async def test_a_head_that_began_behind_a_request_has_its_deadline_when_that_is_
     listener = Listener(limits=Limits(idle=1000.0, header_timeout=10.0))
     await listener.feed(GET % b"/1", b"GET /")
     assert listener.client.read_deadline - monotonic() <= 10
+
+
+@pytest.mark.parametrize("head", [b"G", b"GET /2 HTTP/1.1\r\nHost:"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        (GET % b"/1",),
+        (GET % b"/0" + GET % b"/1",),
+        (GET % b"/0" + b"GE", b"T /1 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (POST % b"/1" + b"12345",),
+        (POST % b"/1" + b"12", b"345"),
+        (CHUNKED + b"1\r\nx\r\n0\r\n\r\n", GET % b"/1"),
+    ],
+    ids=[
+        *("a request", "two requests", "a head in pieces behind another", "a body"),
+        *("a body in pieces", "behind chunks"),
+    ],
+)
+async def test_a_head_that_begins_in_the_data_of_the_one_before_has_its_deadline(
+    before: tuple[bytes, ...], head: bytes
+) -> None:
+    handle, _ = reading()
+    listener = Listener(handle, limits=Limits(idle=1000.0, header_timeout=10.0))
+    await listener.feed(*before[:-1], before[-1] + head)
+    begun = listener.client.read_deadline
+    assert begun - monotonic() <= 10
+    assert not listener.client.close_idle()
+    await listener.feed(b"E")
+    assert listener.client.read_deadline == begun
+    listener.expire()
+    await turns()
+    assert [type(error) for error in listener.gateway.errors] == [RequestTimeout]
+    assert listener.server.cut == {"head": 1}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (GET % b"/1",),
+        (GET % b"/0" + GET % b"/1",),
+        (POST % b"/1" + b"12345",),
+        (CHUNKED + b"1\r\nx\r\n0\r\n\r\n",),
+        (CHUNKED + b"1\r\nx\r\n0\r\n\r", b"\n"),
+        (CHUNKED + b"1\r\nx\r\n0\r\n\r\n", POST % b"/" + b"12345"),
+    ],
+)
+async def test_where_no_head_has_begun_the_connection_is_idle(before: tuple[bytes, ...]) -> None:
+    handle, _ = reading()
+    listener = Listener(handle, limits=Limits(idle=1000.0, header_timeout=10.0))
+    await listener.feed(*before)
+    assert listener.client.read_deadline - monotonic() > 900
+    listener.expire()
+    assert listener.transport.calls == ["close"]
+    assert listener.gateway.errors == []
 
 
 async def test_an_idle_connection_is_closed_without_a_word() -> None:
@@ -372,31 +578,100 @@ async def test_writing_after_the_client_has_gone_raises() -> None:
         listener.client.write(b"x")
 
 
-async def test_draining_waits_for_the_client_and_has_a_deadline() -> None:
+async def test_draining_waits_for_the_client() -> None:
     client = Listener().client
-    await client.drain(10.0)
-    waiting_none = client.write_deadline
     client.pause_writing()
-    waiting = asyncio.ensure_future(client.drain(10.0))
+    waiting = asyncio.ensure_future(client.drain())
     await turns()
     assert client.stalled
     assert not waiting.done()
-    assert client.write_deadline - monotonic() <= 10
     client.resume_writing()
     await waiting
-    assert (waiting_none, client.write_deadline) == (NEVER, NEVER)
+    assert client.write_deadline == NEVER
 
 
-async def test_a_client_that_takes_nothing_is_cut_off() -> None:
-    listener = Listener()
+SLOW: Final = Limits(write_idle=10.0, write_rate=100)
+
+
+def behind(listener: Listener, unsent: int) -> None:
+    """Let the client be behind by so many bytes, and the first sweep see it."""
+    listener.transport.unsent = unsent
     listener.client.pause_writing()
-    waiting = asyncio.ensure_future(listener.client.drain(10.0))
-    await turns()
+    look(listener)
+
+
+def look(listener: Listener) -> None:
+    listener.client.write_deadline = 0.0
     listener.client.expire()
+
+
+@pytest.mark.parametrize("taken", [0, 1, 999])
+@pytest.mark.parametrize("request_first", [True, False], ids=["in a request", "idle"])
+async def test_a_client_that_takes_too_little_is_cut_off(taken: int, request_first: bool) -> None:
+    async def handle(client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        await client.drain()
+        return True
+
+    listener = Listener(handle, limits=SLOW)
+    if request_first:
+        listener.client.pause_writing()
+        await listener.feed(GET % b"/")
+        listener.client.resume_writing()
+    behind(listener, 100_000)
+    assert 9 < listener.client.write_deadline - monotonic() <= 10
+    assert listener.transport.calls == []
+    listener.transport.unsent -= taken
+    look(listener)
+    assert listener.transport.calls == ["abort"]
+    assert listener.server.cut == {"answer": 1}
     await turns()
-    assert listener.transport.calls[0] == "abort"
-    await asyncio.wait([waiting])
-    assert waiting.exception() is None or isinstance(waiting.exception(), ConnectionError)
+
+
+async def test_a_client_that_takes_enough_has_all_the_time_it_needs() -> None:
+    listener = Listener(limits=SLOW)
+    await turns()
+    behind(listener, 100_000)
+    for _ in range(50):
+        listener.transport.unsent -= 1000
+        look(listener)
+    assert listener.transport.calls == []
+    look(listener)
+    assert listener.transport.calls == ["abort"]
+
+
+async def test_without_a_rate_one_byte_is_enough() -> None:
+    listener = Listener(limits=Limits(write_rate=None))
+    await turns()
+    behind(listener, 100_000)
+    listener.transport.unsent -= 1
+    look(listener)
+    assert listener.transport.calls == []
+    look(listener)
+    assert listener.transport.calls == ["abort"]
+
+
+async def test_an_idle_client_that_takes_its_answer_still_is_not_idle() -> None:
+    listener = Listener(limits=SLOW)
+    await turns()
+    behind(listener, 100_000)
+    listener.expire()
+    assert listener.transport.calls == []
+    assert listener.client.read_deadline - monotonic() > 70
+    listener.client.resume_writing()
+    listener.transport.unsent = 0
+    listener.expire()
+    assert listener.transport.calls == ["close"]
+
+
+async def test_an_answer_that_ends_the_connection_must_be_taken_too() -> None:
+    listener = Listener(limits=SLOW)
+    listener.transport.unsent = 500
+    await listener.feed(LAST["close"][0])
+    assert listener.transport.calls == ["close"]
+    look(listener)
+    assert listener.transport.calls == ["close"]
+    look(listener)
+    assert listener.transport.calls == ["close", "abort"]
 
 
 async def test_who_answers_is_stopped_when_the_client_leaves() -> None:
@@ -453,13 +728,6 @@ async def test_a_transport_that_cannot_close_by_half_is_closed() -> None:
     listener.transport.half_closes = False
     await listener.feed(b"GET / HTTP/1.1\r\nodd\r\n\r\n")
     assert listener.transport.calls == ["close"]
-
-
-async def test_an_end_without_unread_bytes_is_a_close_with_a_deadline() -> None:
-    listener = Listener()
-    await listener.feed(LAST["close"][0])
-    assert listener.transport.calls == ["close"]
-    assert listener.client.write_deadline < NEVER
 
 
 async def test_a_client_that_leaves_our_last_bytes_lying_is_aborted() -> None:

@@ -61,7 +61,7 @@ class RawClient:
     With `window` (bytes) the kernel's receive buffer is that small and nothing is read before
     `read_on()`. `host` is a number, of IPv4 or IPv6. With `tls` the server must show a certificate
     for `localhost`; `preamble` is sent before the handshake. Instead of a port, a text is the path
-    of a unix socket.
+    of a unix socket. `source` is the address to come from.
     """
 
     def __init__(
@@ -70,12 +70,14 @@ class RawClient:
         *,
         host: str = "127.0.0.1",
         window: int | None = None,
+        source: str | None = None,
         tls: ssl.SSLContext | None = None,
         preamble: bytes = b"",
     ) -> None:
         self._preamble = preamble
         self._address = port if isinstance(port, str) else (host, port)
         self._window = window
+        self._source = source
         self._tls = tls
         self._wire = _Wire()
         self._transport: asyncio.Transport | None = None
@@ -84,6 +86,8 @@ class RawClient:
         sock = socket.socket(_family(self._address))
         if self._window is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
+        if self._source is not None:
+            sock.bind((self._source, 0))
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         try:

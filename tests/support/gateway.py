@@ -33,7 +33,7 @@ class GatewayProcess:
     `config` is the text of the configuration file; `listen: 127.0.0.1:0`, `admin: 127.0.0.1:0` and
     `log: {format: json}` are what `.port`, `.admin_port` and `.log_lines()` rely on. Everything
     that it writes, to stderr and stdout, goes into one file, so that a test that looks away cannot
-    block it.
+    block it. It may have `open_files` files open, if that is given.
     """
 
     def __init__(
@@ -43,10 +43,12 @@ class GatewayProcess:
         *,
         name: str = "gateway",
         env: Mapping[str, str] | None = None,
+        open_files: int | None = None,
     ) -> None:
         self.config_file = folder / f"{name}.yaml"
         self.log_file = folder / f"{name}.log"
         self.config_file.write_text(config, encoding="utf-8")
+        self._open_files = open_files
         self._env = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: dict[str, int] = {}
@@ -72,6 +74,9 @@ class GatewayProcess:
     def spawn(self) -> None:
         """Start the process without waiting for it to listen."""
         command = [sys.executable, "-m", "proxy", "run", "-c", str(self.config_file)]
+        if self._open_files is not None:
+            most = f'ulimit -n {self._open_files}; exec "$@"'
+            command = ["sh", "-c", most, "sh", *command]
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log

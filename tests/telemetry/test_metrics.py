@@ -39,6 +39,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gatelodge_endpoint_up": ("upstream", "endpoint"),
     "gatelodge_retries_total": (),
     "gatelodge_connections": ("side",),
+    "gatelodge_connections_refused_total": ("limit",),
+    "gatelodge_connections_cut_total": ("cause",),
     "gatelodge_config_last_reload_successful": (),
     "gatelodge_config_last_reload_timestamp_seconds": (),
     "gatelodge_certificate_expiry_timestamp_seconds": ("of",),
@@ -93,6 +95,8 @@ def everything() -> Metrics:
     metrics.count_store("answered")
     metrics.arrivals_refused = {"peer_untrusted": 2}
     metrics.certificates = lambda: [("listen", 1_800_000_000.0)]
+    metrics.refused_connections = {"connections": 1}
+    metrics.cut_connections = {"idle": 1}
     x = done(attempts=1, upstream="api", session="web", session_result="valid", code="internal")
     return counted(metrics, x)
 
@@ -266,6 +270,10 @@ def test_what_is_asked_for_is_asked_at_every_reading() -> None:
     assert values(metrics, "gatelodge_connections") == {("client",): 3, ("upstream",): 1}
     metrics.connections = lambda: {"client": 0}
     metrics.endpoints = lambda: [("api", "a:1", 1), ("api", "b:1", 0)]
+    metrics.refused_connections = {"connections": 7}
+    metrics.cut_connections = {"head": 2, "idle": 5}
+    assert values(metrics, "gatelodge_connections_refused_total") == {("connections",): 7}
+    assert values(metrics, "gatelodge_connections_cut_total") == {("head",): 2, ("idle",): 5}
     assert values(metrics, "gatelodge_connections") == {("client",): 0}
     assert values(metrics, "gatelodge_endpoint_up") == {("api", "a:1"): 1, ("api", "b:1"): 0}
 

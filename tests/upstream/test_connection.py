@@ -25,7 +25,7 @@ from tests.gateway.fakes import FakeTransport, turns
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SWITCH: Final = b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-PART: Final = 128 * 1024
+PART: Final = 30 * 1024
 
 
 class Wire:

@@ -1,0 +1,48 @@
+"""What a client has still to take of what was written to it.
+
+The event loop tells when its own buffer has emptied, which for a slow client is seldom: behind that
+buffer stands the kernel's, of up to some MiB. So whoever wants to know whether a client takes
+anything at all has to ask the kernel too (tcp(7), SIOCOUTQ: bytes not acknowledged yet).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+from typing import Final
+
+if sys.platform != "win32":
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+
+_UNSENT_MAX: Final = 128 * 1024
+"""Bytes that the kernel holds for a client beyond what is on its way to it. Without this a client
+that reads nothing makes it hold up to 4 MiB (tcp_wmem), which nobody's memory shows.
+"""
+_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+
+
+def bound_unsent(transport: asyncio.BaseTransport) -> None:
+    """Bound what the kernel holds for a client, where it can be bound (Linux, macOS)."""
+    sock = transport.get_extra_info("socket")
+    if _LOWAT is not None and sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, _LOWAT, _UNSENT_MAX)
+
+
+def owed(transport: asyncio.Transport) -> int:
+    """Return how many bytes the client has not taken yet."""
+    return transport.get_write_buffer_size() + _in_kernel(transport)
+
+
+def _in_kernel(transport: asyncio.Transport) -> int:
+    if sys.platform == "win32":
+        return 0
+    sock = transport.get_extra_info("socket")
+    try:
+        answer: bytes = ioctl(sock.fileno(), TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):
+        return 0  # of a kind that cannot tell, or closed meanwhile
+    return int(struct.unpack("i", answer)[0])
