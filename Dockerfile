@@ -13,10 +13,10 @@ RUN python3 -m venv --without-pip /opt/gatelodge \
     && python3 -m venv --without-pip /opt/build
 # Two optional secrets, mounted for these steps only: the machine's pip.conf and its certificates, for those
 # who install through a mirror. Dependencies first, so that a change of our code does not fetch them again.
-COPY requirements/runtime.txt requirements/build.txt requirements/
+COPY requirements/image.txt requirements/build.txt requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     python3 -m pip --python /opt/gatelodge/bin/python install --no-cache-dir --no-compile \
-        --only-binary :all: --require-hashes -r requirements/runtime.txt \
+        --only-binary :all: --require-hashes -r requirements/image.txt \
     && python3 -m pip --python /opt/build/bin/python install --no-cache-dir --no-compile \
         --only-binary :all: --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./

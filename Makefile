@@ -1,6 +1,8 @@
 # The one entry point. Every target does its own set-up and prints what it runs.
 #
 #   ARGS="..."      extra arguments for the command behind a target, e.g. make test ARGS="-k cookies"
+#   TARGET=host:port, UPSTREAM=host:port, PROFILES=a,b, TOKENS=authjs|hs256
+#                   the proxy that `make conformance` is to attack; without, the gateway itself
 #   PYTHON=...      the Python 3.11+ that .venv is made from (default: the first that works)
 
 SHELL := /bin/bash
@@ -12,10 +14,10 @@ ARGS ?=
 # `make ci` and `make cov` put "coverage run -m" in front of pytest.
 RUNNER ?=
 
-.PHONY: help setup demo test e2e run image fmt lint types bench fuzz cov ci fmt-check cov-report clean
+.PHONY: help setup demo test e2e conformance conformance-peers run image fmt lint types bench fuzz cov ci fmt-check cov-report clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed-dev ## .venv with everything for development, and the command .venv/bin/gatelodge
 
@@ -28,6 +30,13 @@ test: .venv/.installed-dev ## all tests but those in tests/e2e
 e2e: .venv/.installed-dev ## tests with real processes; need Node 20 and npm, and root on Debian or Ubuntu
 	scripts/install-chromium.sh
 	$(PY) -m pytest tests/e2e $(ARGS)
+
+conformance: .venv/.installed-dev ## the attack cases against the gateway, or against any proxy (docs/conformance.md)
+	$(PY) -m tests.hostile run $(if $(TARGET),--target $(TARGET)) $(if $(UPSTREAM),--upstream $(UPSTREAM)) \
+		$(if $(PROFILES),--profiles $(PROFILES)) $(if $(TOKENS),--tokens $(TOKENS)) $(ARGS)
+
+conformance-peers: .venv/.installed-dev .venv/.installed-bench ## the same against nginx and Envoy (Linux; needs Node 20 and npm)
+	$(PY) -m tests.hostile peers $(ARGS)
 
 run: .venv/.installed-demo ## the gateway, with config.example.yaml; needs AUTH_SECRET
 	$(PY) -m proxy run --config config.example.yaml $(ARGS)

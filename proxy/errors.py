@@ -32,6 +32,7 @@
         ├── UpstreamProtocol 502     upstream_protocol
         │   └── ConnectionCut        (the same to the client: it ended before a byte of the answer)
         ├── SessionStoreDown 503     session_store_down
+        ├── LimitStoreDown 503       limit_store_down
         ├── NoEndpoint 503           no_endpoint
         ├── Overloaded 503           overloaded
         ├── Draining 503             draining
@@ -58,7 +59,7 @@ class ProxyError(Exception):
     title: ClassVar[str]
     detail: ClassVar[str]
     source: ClassVar[Source]
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds for `Retry-After` (RFC 9110 section 10.2.3), or None for no such header."""
     closes: ClassVar[bool] = False
     """The connection cannot be used again: what follows in it cannot be told apart from a body."""
@@ -95,6 +96,7 @@ class BadRequest(Refusal):
     status, code = 400, "bad_request"
     title = "Bad request"
     detail = "The request could not be understood."
+    closes = True  # whoever writes one thing wrong may have written the next one too
 
 
 class BadTarget(BadRequest):
@@ -113,12 +115,14 @@ class AmbiguousPath(BadRequest):
     code = "ambiguous_path"
     title = "Ambiguous path"
     detail = "The path can be read in more than one way, and the readings are not guarded alike."
+    closes = False
 
 
 class BadCookie(BadRequest):
     code = "bad_cookie"
     title = "Bad Cookie header"
     detail = "The Cookie header is larger than a session can be."
+    closes = False
 
 
 class Unauthorized(Refusal):
@@ -225,10 +229,22 @@ class HeadTooLarge(Refusal):
 
 
 class RateLimited(Refusal):
+    """`policy` and `standing` go into the fields RateLimit-Policy and RateLimit
+    (draft-ietf-httpapi-ratelimit-headers-10).
+    """
+
     status, code = 429, "rate_limited"
     title = "Too many requests"
     detail = "Too many requests; try again later."
     retry_after = 1
+
+    def __init__(
+        self, reason: str = "", *, retry_after: int = 1, policy: str = "", standing: str = ""
+    ) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.policy = policy
+        self.standing = standing
 
 
 class MethodUnknown(Refusal):
@@ -278,6 +294,14 @@ class SessionStoreDown(Failure):
     status, code = 503, "session_store_down"
     title = "Sessions cannot be checked"
     detail = "The session cannot be checked at the moment; try again."
+    source = "store"
+    retry_after = 1
+
+
+class LimitStoreDown(Failure):
+    status, code = 503, "limit_store_down"
+    title = "Limits cannot be checked"
+    detail = "The limit of requests cannot be checked at the moment; try again."
     source = "store"
     retry_after = 1
 

@@ -14,8 +14,9 @@ compile() { # OUTPUT UV-ARGUMENTS...
 }
 
 # dev first: it holds everything, and the others take its versions, so that no two files disagree.
-compile dev.txt pyproject.toml --extra demo --extra dev "${@}"
+compile dev.txt pyproject.toml --extra demo --extra redis --extra dev "${@}"
 compile runtime.txt pyproject.toml --constraint requirements/dev.txt
+compile image.txt pyproject.toml --extra redis --constraint requirements/dev.txt
 compile demo.txt pyproject.toml --extra demo --constraint requirements/dev.txt
 compile fuzz.txt pyproject.toml --extra fuzz --constraint requirements/dev.txt
 compile bench.txt pyproject.toml --extra bench --constraint requirements/dev.txt

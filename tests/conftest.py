@@ -1,12 +1,12 @@
 """What every test gets: Hypothesis profiles without a deadline, since a machine may be slow, and a
-PostgreSQL, if it asks for one.
+PostgreSQL or a Valkey, if it asks for one.
 """
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.postgres"]
+pytest_plugins = ["tests.support.postgres", "tests.support.valkey"]
 
 _SLOW = [HealthCheck.too_slow]
 

@@ -9,9 +9,17 @@ import pytest
 
 from proxy import errors
 from proxy.config.load import loads
+from tests.hostile.cases import load, load_left_out
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("deploy/*.md"),
+        *ROOT.glob("deploy/*/*.md"),
+    ]
+)
 
 
 def codes_of(base: type[errors.ProxyError]) -> set[tuple[str, str]]:
@@ -61,3 +69,39 @@ def test_every_test_that_the_threats_name_exists() -> None:
     named = re.findall(r"`(tests/[^`]+)`", text)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def cases_of(text: str) -> list[str]:
+    """Return the ids of the attack cases that a text names: PA-08, or DS-02..05 for all between."""
+    known = [case.id for case in load()[1]]
+    found: list[str] = []
+    for category, first, last in re.findall(r"\b([A-Z]{2})-(\d\d)(?:\.\.(\d\d))?", text):
+        ends = (f"{category}-{first}", f"{category}-{last or first}")
+        assert set(ends) <= set(known), f"{ends}: no such cases"
+        found += [case for case in known if case[:2] == category and ends[0] <= case <= ends[1]]
+    return found
+
+
+def test_every_attack_case_has_its_line_among_the_threats() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = text.partition("## Every attack case")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if re.match(r"\| [A-Z]{2}-", line)]
+    named = [case for row in rows for case in cases_of(row[0])]
+    assert sorted(named) == sorted(case.id for case in load()[1])
+    assert [row[0] for row in rows if "`tests/" not in row[3]] == []
+    left_out = {case for row in rows if row[2].strip() == "left out" for case in cases_of(row[0])}
+    assert left_out == set(load_left_out())
+
+
+def test_every_attack_case_that_the_threats_name_exists() -> None:
+    for document in ("security.md", "conformance.md"):
+        assert cases_of((ROOT / "docs" / document).read_text(encoding="utf-8"))
+
+
+def test_every_threat_names_a_test_or_an_attack_case() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    threats = text.partition("## Threats")[2].partition("## The same suite against others")[0]
+    rows = [line for line in threats.splitlines() if re.match(r"\| (?!threat|cases|---)", line)]
+    assert len(rows) > 80
+    shown = r"`tests/[^`]+`|\b[A-Z]{2}-\d\d"
+    assert [row for row in rows if not re.search(shown, row.split("|")[-2])] == []

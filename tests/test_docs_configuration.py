@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "config.example.yaml"
 SECRET = "b1fa9f7a5c0e4d2f8e6b3a1d7c9f5e2a4b6d8c0e1f3a5b7d9c1e3f5a7b9d1c3e"
-ENV = {"AUTH_SECRET": SECRET, "ADMIN_TOKEN": "a token"}
+ENV = {"AUTH_SECRET": SECRET, "ADMIN_TOKEN": SECRET[::-1]}
 
 # Each row of the tables: key, type, default, where else, meaning.
 CELLS = [
@@ -29,7 +29,10 @@ CELLS = [
 ]
 ROWS = {cells[0].strip("`"): cells[1:] for cells in CELLS}
 # Sections that a route may have too; their keys are explained once, at the top level or upstream.
-REPEATED = ("routes[].cors.", "routes[].csrf.", "routes[].timeouts.", "routes[].retry.")
+REPEATED = (
+    *("routes[].cors.", "routes[].csrf.", "routes[].timeouts.", "routes[].retry."),
+    "routes[].rate_limit[].",
+)
 # What a route leaves out comes from elsewhere, and the row says from where.
 INHERITED = {
     "routes[].limits.body": "`limits.body`",
@@ -53,7 +56,8 @@ def test_no_key_is_explained_twice() -> None:
 
 @pytest.mark.parametrize("prefix", REPEATED)
 def test_repeated_sections_point_to_where_they_are_explained(prefix: str) -> None:
-    assert re.match(r"As \[`\w+`\]\(#\w+\)", ROWS[prefix.removesuffix(".")][3])
+    row = ROWS[prefix.removesuffix(".").removesuffix("[]")]
+    assert re.match(r"As \[`\w+`\]\(#[\w-]+\)", row[3])
 
 
 def as_documented(value: Any) -> str:
@@ -109,9 +113,8 @@ def test_where_else_a_key_may_be_set_is_told() -> None:
         key = name.rpartition(".")[2]
         is_shared = name in ("cors", "csrf", "login_url", "limits.body", "limits.body_idle")
         is_shared |= name.startswith(
-            ("cors.", "csrf.", "upstreams.*.timeouts", "upstreams.*.retry")
+            ("cors.", "csrf.", "rate_limit", "upstreams.*.timeouts", "upstreams.*.retry")
         )
-        is_shared |= name == "rate_limit"
         is_shared &= name != "upstreams.*.retry.budget_percent"  # of an upstream as a whole
         assert ("route" in ROWS[name][2]) is is_shared, name
         if is_shared and "." not in name:
@@ -148,13 +151,14 @@ def _ways(path: tuple[str, ...], value: Any) -> list[str]:
 @pytest.fixture
 def beside_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the example names."""
-    jwk = '{"kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}'
+    jwk = '{"kty": "oct", "k": "PJhu2wZFi1hFIm3tKyGzwfOMXJYkR0Kq5aVtTzqQ9sE"}'
     pem = "-----BEGIN X-----\n"
     files = dict.fromkeys(
         ["server.pem", "server.key", "ca.pem", "client.pem", "client.key", "public.pem"], pem
     )
     files |= {"signing.jwk": pem, "encryption.jwk": jwk}
     files["database-password"] = "a password"
+    files["redis-password"] = "a password"
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -39,7 +39,7 @@ CODES = {
     500: {"internal"},
     501: {"method_unknown", "coding_unknown"},
     502: {"upstream_unreachable", "upstream_protocol"},
-    503: {"session_store_down", "no_endpoint", "overloaded", "draining"},
+    503: {"session_store_down", "limit_store_down", "no_endpoint", "overloaded", "draining"},
     504: {"upstream_timeout"},
 }
 

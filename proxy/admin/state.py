@@ -42,5 +42,6 @@ class AdminState(Protocol):
 
         Expected are: version, uptime (seconds), state, generation, listeners, connections, requests
         in flight, upstreams with their endpoints and open and idle connections, sessions (names and
-        kinds, and how their databases are), routes, what came of the last reload.
+        kinds, and how their databases are), rate limits, how the server is that counts them,
+        routes, what came of the last reload.
         """

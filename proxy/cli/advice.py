@@ -48,12 +48,15 @@ ADVICE: Final = {
     "target_too_long": "Shorten the URL, or raise limits.target.",
     "expectation_failed": "Leave out the Expect header.",
     "head_too_large": "Send fewer or shorter headers and cookies, or raise limits.head.",
-    "rate_limited": "Wait, or raise rate_limit.",
+    "rate_limited": "Wait as long as Retry-After says, or raise rate_limit.",
     "method_unknown": "Use another method; this one is never forwarded.",
     "coding_unknown": "Send the body with Content-Length or chunked.",
     "session_store_down": (
         "See that the session database answers: `gatelodge check --connect` tries it and says what "
         "is wrong."
+    ),
+    "limit_store_down": (
+        "See that Redis answers (`gatelodge check --connect`), or let redis.on_failure be local."
     ),
 }
 """Code of a refusal, or of a failure that a decision may end in -> what to do."""

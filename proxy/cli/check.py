@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Findings:
-    """What was found. `reached` and `asked` are empty unless `--connect` asked for it."""
+    """What was found. `reached`, `asked` and `redis` are empty unless `--connect` asked for it."""
 
     problems: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     reached: list[Reached] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    redis: str | None = None
 
     @property
     def ok(self) -> bool:
         reached = not any(each.problem for each in self.reached)
-        return not self.problems and reached and not any(each.problem for each in self.asked)
+        asked = not self.redis and not any(each.problem for each in self.asked)
+        return not self.problems and reached and asked
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--connect",
         action="store_true",
-        help="also connect to every endpoint (nothing is sent) and every database (and find its "
-        "tables)",
+        help="also connect to every endpoint (nothing is sent), every database (and find its "
+        "tables) and Redis (nothing is counted)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -61,7 +63,7 @@ def _check(loaded: Loaded, *, connect: bool) -> _Findings:
     import asyncio
 
     from proxy.cli.certificates import certificate_problems
-    from proxy.cli.connect import ask_all, connect_all
+    from proxy.cli.connect import ask_all, ask_redis, connect_all
 
     config, document = loaded.config, loaded.document
     findings = _Findings(
@@ -76,6 +78,7 @@ def _check(loaded: Loaded, *, connect: bool) -> _Findings:
     if connect and not found:
         findings.reached = asyncio.run(connect_all(config))
         findings.asked = asyncio.run(ask_all(config))
+        findings.redis = asyncio.run(ask_redis(config))
     found += asyncio.run(_failed_cases(loaded))
     findings.problems = [document.problem(loc, message) for loc, message in found]
     return findings
@@ -109,6 +112,9 @@ def _print(findings: _Findings) -> None:
         print(f"session {asked.session}: the database {state}", file=sys.stderr)
         if asked.advice:
             print(f"session {asked.session}: {asked.advice}", file=sys.stderr)
+    if findings.redis is not None:
+        state = f"cannot be asked: {findings.redis}" if findings.redis else "can be asked"
+        print(f"redis: it {state}", file=sys.stderr)
     if findings.ok:
         counts = (f"{count} {what}" for what, count in findings.counts.items())
         print(f"OK: {', '.join(counts)}")
@@ -130,4 +136,5 @@ def _as_json(findings: _Findings) -> dict[str, Any]:
         **findings.counts,
         "endpoints": [asdict(each) for each in findings.reached],
         "databases": [asdict(each) for each in findings.asked],
+        "redis": None if findings.redis is None else {"problem": findings.redis},
     }

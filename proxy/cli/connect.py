@@ -1,5 +1,5 @@
-"""Whether endpoints and databases of a configuration can be reached, by the gateway's own ways of
-connecting.
+"""Whether endpoints, databases and the Redis of a configuration can be reached, by the gateway's
+own ways of connecting.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.errors import ProxyError, SessionStoreDown
+from proxy.errors import LimitStoreDown, ProxyError, SessionStoreDown
 from proxy.upstream.deadlines import Deadlines
 from proxy.upstream.pool import Pool
 
@@ -87,6 +87,32 @@ async def ask_all(config: Config) -> list[Asked]:
     """Connect to every database and find its tables; nothing is changed."""
     async with stores_of(config) as stores:
         return [await _ask(name, store) for name, store in stores.items()]
+
+
+async def ask_redis(config: Config) -> str | None:
+    """Return why the server that counts requests cannot be asked, "" if it can; None where there is
+    none. Nothing is counted.
+    """
+    if config.redis is None:
+        return None
+    # Memory that a command which asks no such server has no use for.
+    from proxy.limits.server import RedisServer
+    from proxy.limits.shared import CONNECT
+
+    try:
+        server = RedisServer(config.redis)
+    except (ValueError, OSError) as error:
+        return str(error)
+    try:
+        async with asyncio.timeout(CONNECT):
+            await server.ask([], [])
+    except LimitStoreDown as error:
+        return error.reason
+    except TimeoutError:
+        return "no answer in time"
+    finally:
+        await server.close()
+    return ""
 
 
 async def _ask(session: str, store: PostgresStore) -> Asked:

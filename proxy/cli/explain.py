@@ -73,10 +73,11 @@ def _explain(config: Config, request: Request, now: float, *, connect: bool) -> 
     import asyncio
 
     from proxy.cli.steps import explanation, readable
+    from proxy.core.framing import is_served
     from proxy.core.rules import compile_rules
 
     head = request.head(config)
-    if head.target == config.health_path:
+    if head.target == config.health_path and is_served(head, config.limits):
         return {
             "request": {"method": head.method, "target": readable(head.target)},
             "outcome": {"verdict": ANSWERED, "status": 200, "headers": [], "by": "health_path"},

@@ -54,6 +54,9 @@ def _items(steps: Step, now: float) -> list[tuple[str, str]]:
         items.append(("user", _principal(steps["principal"])))
     if steps["policy"] is not None:
         items.append(("policy", _policy(steps["policy"])))
+        if steps["rate_limits"]:
+            limits = [_limit(limit, steps) for limit in steps["rate_limits"]]
+            items.append(("limits", "\n".join(limits)))
         upstream = steps["upstream"]
         items.append(("upstream", _upstream(upstream)))
     return items
@@ -140,6 +143,22 @@ def _principal(principal: Step) -> str:
 def _policy(policy: Step) -> str:
     verdicts = {True: ": met", False: ": not met", None: ""}
     return f"{demands(policy['auth'], policy['require'])}{verdicts[policy['met']]}"
+
+
+def _limit(limit: Step, steps: Step) -> str:
+    where = "of this route" if limit["scope"] else "of all routes"
+    together = ", shared" if limit["shared"] else ""
+    counted = {
+        "user": "this user",
+        "ip": f"the address {steps['client']['address']}",
+        "route": "everybody on this route",
+    }[limit["counted_by"]]
+    return f"{rate_of(limit)} (burst {limit['burst']}{together}), {where}: counted for {counted}"
+
+
+def rate_of(limit: Step) -> str:
+    """Return a limit in a few words, such as `100/m by ip`."""
+    return f"{limit['rate']} by {limit['by']}"
 
 
 def demands(auth: str, require: Step) -> str:

@@ -35,6 +35,8 @@ class Url:
         """Read `https://host/path` or `/path`. Raises ValueError for anything else."""
         # Clients keep the fragment to themselves.
         text = text.partition("#")[0]
+        if set(text) & set(" \t\r\n"):
+            raise ValueError("a URL holds no spaces and line ends; clients send a space as %20")
         if text.startswith("/"):
             return cls("", "", text)
         match = _URL.fullmatch(text)

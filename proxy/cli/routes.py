@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from proxy.config.model import Config
     from proxy.core.routing import Route
 
-_HEAD: Final = ("HOST", "PATH", "METHODS", "AUTH", "SESSIONS", "UPSTREAM")
+_HEAD: Final = ("HOST", "PATH", "METHODS", "AUTH", "SESSIONS", "LIMITS", "UPSTREAM")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(config: Config, route: Route) -> dict[str, Any]:
-    from proxy.cli.steps import config_of, requirements
+    from proxy.cli.steps import config_of, limits_of, requirements
 
     written = config_of(config, route)
     return {
@@ -44,12 +44,13 @@ def _row(config: Config, route: Route) -> dict[str, Any]:
         "auth": written.auth,
         "require": requirements(written),
         "sessions": list(route.sessions),
+        "rate_limits": limits_of(route),
         "upstream": route.upstream,
     }
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    from proxy.cli.prose import demands
+    from proxy.cli.prose import demands, rate_of
 
     return (
         row["host"] or "*",
@@ -57,5 +58,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         ",".join(row["methods"] or ["*"]),
         demands(row["auth"], row["require"]),
         ",".join(row["sessions"]) or "-",
+        ", ".join(map(rate_of, row["rate_limits"])) or "-",
         row["upstream"],
     )

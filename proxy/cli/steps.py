@@ -17,6 +17,7 @@ from proxy.core.cookies import CookieNames
 from proxy.core.cors import is_preflight
 from proxy.core.decision import Permit, Reply
 from proxy.core.origin import shown
+from proxy.core.session import Session
 from proxy.core.target import canonicalise, parse_host
 from proxy.core.upstream_head import upstream_head
 from proxy.errors import Forbidden, OriginRefused, ProxyError, Refusal
@@ -51,6 +52,7 @@ def explanation(config: Config, rules: Rules, trial: Trial) -> Step:
         "cors": _cors(trial),
         **_session_steps(rules, trial),
         "policy": None if route is None else _policy(route, trial),
+        "rate_limits": None if x.route is None else _rate_limits(x.route, trial),
         "upstream": None if route is None else _upstream(config, route, trial),
         "head": _head(config, rules, trial),
         "outcome": _outcome(trial),
@@ -167,6 +169,35 @@ def _policy(route: RouteConfig, trial: Trial) -> Step:
     elif isinstance(trial.outcome, Forbidden) and not isinstance(trial.outcome, OriginRefused):
         met = False
     return {"auth": route.auth, "require": requirements(route), "met": met}
+
+
+def limits_of(route: Route) -> list[Step]:
+    """Return the rate limits of a route; `scope` is None for those of all routes together."""
+    return [
+        {
+            "scope": limit.scope or None,
+            "by": limit.by,
+            "rate": str(limit.rate),
+            "burst": limit.burst,
+            "shared": limit.shared,
+        }
+        for limit in route.limits.listed
+    ]
+
+
+def _rate_limits(route: Route, trial: Trial) -> list[Step]:
+    """Return the limits that would be asked, and as whose request this one would count."""
+    x = trial.x
+    if is_preflight(x.head) and x.cors.enabled:
+        return []
+    known = trial.finding if isinstance(trial.finding, Session) else None
+    return [
+        {
+            **told,
+            "counted_by": told["by"] if told["by"] != "user" or known is not None else "ip",
+        }
+        for told in limits_of(route)
+    ]
 
 
 def _upstream(config: Config, route: RouteConfig, trial: Trial) -> Step:

@@ -31,7 +31,7 @@ class CorsConfig(Section):
     """Methods that a preflight grants."""
     headers: Annotated[tuple[Token, ...] | Literal["any"], BeforeValidator(_any_or_list)] = "any"
     """Request headers that a preflight grants; `any` grants what it asks for."""
-    expose: Tokens = ("X-Request-Id", "Retry-After")
+    expose: Tokens = ("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy")
     """Response headers that scripts may read, besides those that the upstream exposes."""
     max_age: DurationOrZero = 600.0
     """How long a browser may remember a preflight."""

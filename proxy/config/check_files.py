@@ -38,6 +38,8 @@ def files_of(config: Config) -> Iterator[tuple[Loc, Path]]:
             if file is not None:
                 yield ("sessions", name, "database", field), file
         yield from _file_in_url(name, session.database)
+    if config.redis is not None and config.redis.ca is not None:
+        yield ("redis", "ca"), config.redis.ca
     for name, upstream in config.upstreams.items():
         for field in ("ca", "cert", "key"):
             path: Path | None = getattr(upstream.tls, field, None)

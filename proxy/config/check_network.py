@@ -1,4 +1,4 @@
-"""Can we listen there, and is whom we trust somebody in particular?"""
+"""Can we listen there, and is whom we trust somebody in particular, and nobody who guesses?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.config.patterns import Pattern
 from proxy.config.problems import did_you_mean
+from proxy.config.weak import weakness
 
 if TYPE_CHECKING:
     from proxy.config.model import Address, Config
@@ -27,10 +28,14 @@ _TARGET_MIN: Final = 256
 
 
 def check_network(config: Config, report: Report) -> None:
-    """Check addresses, trusted proxies, `health_path` and `limits`."""
+    """Check addresses, `admin_token`, trusted proxies, `health_path` and `limits`."""
     if _clashes(config.listen.address, config.admin):
         loc = ("admin",) if "admin" in config.model_fields_set else ("listen", "address")
         report.add(loc, "listen and admin must not share an address and port")
+    if config.admin_token is not None:
+        reason = weakness(config.admin_token.get_secret_value())
+        if reason:
+            report.add(("admin_token",), f"this token is weak: {reason}")
     for position, text in enumerate(config.trusted_proxies):
         message = _about_proxy(text)
         if message:

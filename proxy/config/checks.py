@@ -9,6 +9,7 @@ from proxy.config.check_cases import check_cases
 from proxy.config.check_database import check_database
 from proxy.config.check_files import check_files
 from proxy.config.check_identity import check_identity
+from proxy.config.check_limits import check_limits
 from proxy.config.check_network import check_network
 from proxy.config.check_overlaps import check_overlaps
 from proxy.config.check_routes import check_routes
@@ -29,6 +30,7 @@ _CHECKS = (
     check_files,
     check_routes,
     check_overlaps,
+    check_limits,
     check_cases,
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.config.database import DatabaseConfig
 from proxy.config.fields import Section
+from proxy.config.limits import RedisConfig
 from proxy.config.load_yaml import (
     MappingNode,
     Node,
@@ -142,7 +143,9 @@ def holds_secret(loc: Loc, raw: str) -> bool:
     if names[0] == "sessions" and not _is_known_of_session(names[2:]):
         return True
     if names[0] == "sessions" and names[2:3] == ["database"]:
-        return _is_secret_of_database(names[3:])
+        return names[3:4] != ["tables"] and _is_secret_of_server(names[3:], DatabaseConfig)
+    if names[0] == "redis":
+        return _is_secret_of_server(names[1:], RedisConfig)
     # The second name is the operator's own: an upstream may well be called "token".
     is_named = names[0] in ("sessions", "upstreams")
     return any(names_secret(name) for name in (names[2:] if is_named else names))
@@ -155,15 +158,11 @@ def _is_known_of_session(names: list[str]) -> bool:
     return names[0] != "jwt" or len(names) < 2 or _is_like(names[1], JwtOptions)
 
 
-def _is_secret_of_database(names: list[str]) -> bool:
-    """Say whether these keys of a database hold a secret; names of columns, such as `token`, do
-    not.
-    """
-    if names[:1] == ["tables"]:
-        return False
+def _is_secret_of_server(names: list[str], section: type[Section]) -> bool:
+    """Say whether these keys of a server that is signed in to hold a secret, as slips may, too."""
     if not names or names[0] in ("url", "password"):
         return True
-    return not _is_like(names[0], DatabaseConfig) or bool(
+    return not _is_like(names[0], section) or bool(
         get_close_matches(names[0], ("url", "password"), 1, 0.6)
     )
 

@@ -26,6 +26,7 @@ from pydantic import (
 from proxy.config.units import (
     Address,
     Endpoint,
+    Rate,
     format_duration,
     format_size,
     parse_duration,
@@ -205,6 +206,12 @@ DnsText = Annotated[
     Endpoint,
     _read(Endpoint.parse_name, "must be HOST:PORT, or https://HOST:PORT", Endpoint),
     WithJsonSchema({"type": "string"}),
+    _TEXT_OUT,
+]
+RateText = Annotated[
+    Rate,
+    _read(Rate.parse, "must be a rate, such as 10/s, 100/m, 1000/h or 5000/d", Rate),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*/[smhd]$"}),
     _TEXT_OUT,
 ]
 

@@ -13,6 +13,7 @@ from proxy.config.model import (
     CorsConfig,
     CsrfConfig,
     IdentityConfig,
+    RateLimit,
     RouteConfig,
     Section,
     Timeouts,
@@ -89,6 +90,18 @@ def login_url_for(config: Config, route: RouteConfig) -> str | None:
     if route.login_url is None:
         return config.login_url
     return None if route.login_url == "off" else route.login_url
+
+
+def rate_limits_for(config: Config, route: RouteConfig) -> tuple[bool, tuple[RateLimit, ...]]:
+    """Return the limits of requests, and whether they are the route's own."""
+    if route.rate_limit is None:
+        return False, config.rate_limit
+    return True, route.rate_limit
+
+
+def is_shared(config: Config, limit: RateLimit) -> bool:
+    """Say whether a limit is counted in Redis."""
+    return config.redis is not None if limit.shared is None else limit.shared
 
 
 def upgrades(route: RouteConfig) -> bool:

@@ -23,13 +23,13 @@ from proxy.config.fields import (
     AddressText,
     Flag,
     Name,
-    NotBuilt,
     Section,
     Text,
     Texts,
     listed,
     off_to_none,
 )
+from proxy.config.limits import RateLimit, RateLimits, RedisConfig
 from proxy.config.routes import Require, RouteConfig, RouteLimits
 from proxy.config.secret import Secret
 from proxy.config.server import Drain, Limits, Listen, ListenTls, LogConfig, Workers
@@ -41,7 +41,7 @@ from proxy.config.sessions import (
     SessionConfig,
     UpstreamIdentity,
 )
-from proxy.config.units import Address, Endpoint
+from proxy.config.units import Address, Endpoint, Rate
 from proxy.config.upstreams import (
     DnsConfig,
     EjectConfig,
@@ -78,6 +78,9 @@ __all__ = [
     "ListenTls",
     "LogConfig",
     "PrincipalPaths",
+    "Rate",
+    "RateLimit",
+    "RedisConfig",
     "Require",
     "Retry",
     "RouteConfig",
@@ -127,8 +130,10 @@ class Config(Section):
     """Whether the origin of requests that change something is checked."""
     limits: Limits = Limits()
     """What one request and one connection may take."""
-    rate_limit: NotBuilt = None
-    """Not built yet; only `off`."""
+    rate_limit: RateLimits = ()
+    """How many requests are served; of routes that have no limit of their own."""
+    redis: RedisConfig | None = None
+    """A server in which several gateways count together."""
     upstreams: Annotated[dict[Name, UpstreamConfig], Field(min_length=1)]
     """The services behind the gateway, by name."""
     routes: Annotated[tuple[RouteConfig, ...], BeforeValidator(listed), Field(min_length=1)]

@@ -10,7 +10,6 @@ from proxy.config.browser import CorsConfig, CsrfConfig
 from proxy.config.fields import (
     Duration,
     Flag,
-    NotBuilt,
     Off,
     Section,
     SizeOrOff,
@@ -20,6 +19,7 @@ from proxy.config.fields import (
     off_or_keys,
     one_or_more,
 )
+from proxy.config.limits import RateLimits
 from proxy.config.upstreams import RouteRetry, Timeouts
 
 _CLAIM_SCHEMA = {"type": ["string", "number", "boolean"]}
@@ -91,8 +91,8 @@ class RouteConfig(Section):
     """Keys that replace those of the top level."""
     limits: RouteLimits = RouteLimits()
     """Limits of this route."""
-    rate_limit: NotBuilt = None
-    """Not built yet; only `off`."""
+    rate_limit: RateLimits | None = None
+    """Instead of the top level's; `off` for none."""
     timeouts: Timeouts | None = None
     """Keys that replace those of the upstream."""
     retry: RouteRetry | None = None

@@ -40,6 +40,8 @@ def json_schema() -> dict[str, Any]:
     for name, shorthand in _SHORTHANDS.items():
         definitions[name] = {"anyOf": [shorthand, definitions[name]]}
     root = _tidied(generated)
+    for holder in (root, definitions["RouteConfig"]):
+        _offer_one_or_off(holder["properties"]["rate_limit"])
     upstream = definitions["UpstreamConfig"]["properties"]
     for section in (root["properties"]["cors"], upstream["health"], upstream["eject"]):
         # Read as None, `off` is in no type.
@@ -50,6 +52,12 @@ def json_schema() -> dict[str, Any]:
         **root,
         "$defs": definitions,
     }
+
+
+def _offer_one_or_off(schema: dict[str, Any]) -> None:
+    """Let one entry stand for a list of one, and `off` for an empty list."""
+    listed = {"type": schema.pop("type"), "items": schema.pop("items"), "minItems": 1}
+    schema["anyOf"] = [listed["items"], listed, {"const": "off"}]
 
 
 def _sections(section: type[Section], seen: set[type[Section]]) -> Iterator[type[Section]]:

@@ -63,7 +63,7 @@ class CacheConfig(Section):
     ttl: DurationOrZero = 10.0
     """The longest that an ended session is still let through; `0s` switches the cache off."""
     entries: Count = 100_000
-    """Sessions remembered at the same time."""
+    """Sessions remembered at the same time; one counts once more for each KiB of its token."""
 
 
 class SessionConfig(Section):

@@ -29,9 +29,14 @@ def section_at(loc: Loc, section: type[Section] = Config) -> type[Section] | Non
     if info is None:
         return None
     below, steps = _inside(info.annotation)
-    if below is None or len(loc) < 1 + len(steps):
-        return None
-    return section_at(loc[1 + len(steps) :], below)
+    rest = loc[1:]
+    for step in steps:
+        if step != "[]" or (rest and (rest[0] == step or isinstance(rest[0], int))):
+            if not rest:
+                return None
+            rest = rest[1:]
+        # else one entry stands for a list of one
+    return None if below is None else section_at(rest, below)
 
 
 def fields() -> Iterator[tuple[Path, FieldInfo]]:

@@ -20,6 +20,11 @@ _SIZE: Final = re.compile(r"([0-9]{1,19})(B|KiB|MiB|GiB|TiB)")
 _BYTES: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _SIZE_MAX: Final = 1 << 60
 
+_RATE: Final = re.compile(r"([1-9][0-9]{0,7})/([smhd])")
+_RATE_EXAMPLE: Final = "must be a number and a unit of time, such as 10/s, 100/m, 1000/h or 5000/d"
+# The shortest time between two requests that is reckoned with is ten microseconds.
+_PER_SECOND_MAX: Final = 100_000
+
 # RFC 1123 section 2.1; the underscore is there because container networks use it in service names.
 _HOST_LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
@@ -68,6 +73,29 @@ def format_size(size: int) -> str:
         if size and size % _BYTES[unit] == 0:
             return f"{size // _BYTES[unit]}{unit}"
     return f"{size}B"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many (`count`) in so many `seconds`."""
+
+    count: int
+    seconds: int
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """Read 10/s, 100/m, 1000/h or 5000/d; else ValueError."""
+        match = _RATE.fullmatch(text)
+        if match is None:
+            raise ValueError(_RATE_EXAMPLE)
+        rate = cls(int(match[1]), int(_SECONDS[match[2]]))
+        if rate.count > _PER_SECOND_MAX * rate.seconds:
+            raise ValueError(f"must be at most {_PER_SECOND_MAX}/s")
+        return rate
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, seconds in _SECONDS.items() if seconds == self.seconds)
+        return f"{self.count}/{unit}"
 
 
 def is_host(text: str) -> bool:

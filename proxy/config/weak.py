@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from base64 import b64encode
+from functools import cache
+from itertools import pairwise
 from typing import Final
 
 MIN_BYTES: Final = 32
@@ -10,45 +15,30 @@ _MIN_DISTINCT: Final = 8
 
 _ADVICE: Final = "make a new one, for example with: openssl rand -base64 32"
 
-# Secrets that are long enough and printed in documentation, so that scanners try them first.
+# Secrets that look random and are printed in documentation, so that scanners try them first.
 _WELL_KNOWN: Final = frozenset(
     {
         "INp8IvdIyeMcoGAgFGoA61DdBglwwSqnXJZkgz8PSnw",  # NextAuth v3, options.jwt.secret
-        "a-string-secret-at-least-256-bits-long",  # jwt.io
-        "your-256-bit-secret-your-256-bit-secret",
-        "complex_password_at_least_32_characters_long",  # iron-session
-        "abcdefghijklmnopqrstuvwxyz0123456789",
-        "abcdefghijklmnopqrstuvwxyz123456",
-        "12345678901234567890123456789012",
+        "Ey7nTKnggBc0bRN8WUjyShw2qzOZ6KW4fUyqcKBePxY=",
+        "b93lEEnK3VQZDR3NhNnryZzQYJ/8J3zpMO+9rN+ziTc=",
+        "Kx2vN8pQ7mR9sT1uV3wX5yZ8aB4cD6eF9gH2jK5lM8nP",
     }
 )
-# Parts of what people write when they mean to come back to it.
-_PLACEHOLDERS: Final = (
-    "change-me",
-    "change_me",
-    "changeme",
-    "changethis",
-    "insecure",
-    "my-secret",
-    "my_secret",
-    "mysecret",
-    "nextauth-secret",
-    "nextauth_secret",
-    "auth-secret",
-    "auth_secret",
-    "placeholder",
-    "replace-me",
-    "replace_me",
-    "replaceme",
-    "super-secret",
-    "super_secret",
-    "supersecret",
-    "secret-key",
-    "secret_key",
-    "your-secret",
-    "your_secret",
-    "yoursecret",
+# Parts of what people write who mean to come back to it. Of the random secrets that generators
+# make, one in a million holds one.
+_WORDS: Final = re.compile(
+    r"at[-_ ]least|authjs|change|characters|default|development|example|generat|nextauth|openssl"
+    r"|passphrase|password|placeholder|production|qwerty|random|replace|secret|secure|string"
+    r"|testing|your[-_ ]"
 )
+_WORD: Final = re.compile(r"[a-z]{4,}|[A-Z]{4,}|[A-Z][a-z]{3,}|[^A-Za-z0-9]")
+_REST_MIN: Final = 13
+"""Letters and digits that a secret with one of those parts must have outside of words: behind a
+prefix like `prod-secret-` it may be random.
+"""
+
+# Hashes of a guess are no better than the guess: they stand in the same lists.
+_GUESSES: Final = ("", "admin", "changeme", "nextauth", "password", "secret", "test", "123456")
 
 
 def weakness(secret: str) -> str | None:
@@ -61,18 +51,44 @@ def weak_key(key: bytes) -> str | None:
     """Say why a symmetric key is weak, or return None."""
     if len(key) < MIN_BYTES:
         return f"it is shorter than {MIN_BYTES} bytes"
-    return None if len(set(key)) >= _MIN_DISTINCT else "it has few different bytes"
+    return _reason(key.decode("latin-1"))  # it may be a text's bytes
 
 
 def _reason(secret: str) -> str | None:
-    folded = secret.lower()
     if len(secret.encode(errors="surrogatepass")) < MIN_BYTES:
         return f"it is shorter than {MIN_BYTES} bytes"
     if len(set(secret)) < _MIN_DISTINCT:
         return "it has few different characters"
-    if secret in _WELL_KNOWN or any(part in folded for part in _PLACEHOLDERS):
+    if secret in _WELL_KNOWN or secret in _hashes_of_guesses():
         return "it is a well-known example"
-    # A text is made of repetitions exactly if it is found inside itself twice over.
-    if (secret + secret).find(secret, 1) < len(secret):
+    if _WORDS.search(secret.lower()) and len(_WORD.sub("", secret)) < _REST_MIN:
+        return "it reads like the placeholder of an example"
+    if _repeats(secret):
         return "it repeats itself"
+    if _counts_up(secret):
+        return "it is a sequence"
     return None
+
+
+def _repeats(secret: str) -> bool:
+    """Whether it is one piece over and over, the last time perhaps not to its end."""
+    return any(secret.startswith(secret[period:]) for period in range(1, len(secret) // 2 + 1))
+
+
+def _counts_up(secret: str) -> bool:
+    """Whether most characters are neighbours of the one before. Of random hexadecimal digits, which
+    have the fewest kinds of characters, every sixth is.
+    """
+    steps = [abs(ord(one) - ord(other)) for one, other in pairwise(secret)]
+    return sum(step <= 1 for step in steps) * 3 > len(steps) * 2
+
+
+@cache
+def _hashes_of_guesses() -> frozenset[str]:
+    known: set[str] = set()
+    for guess in _GUESSES:
+        for name in ("md5", "sha256", "sha512"):
+            digest = hashlib.new(name, guess.encode(), usedforsecurity=False).digest()
+            base64 = b64encode(digest).decode()
+            known |= {digest.hex(), digest.hex().upper(), base64, base64.rstrip("=")}
+    return frozenset(known)

@@ -23,7 +23,7 @@ _VARY: Final = b"Vary: Origin\r\n"
 _VARY_PREFLIGHT: Final = (
     b"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
 )
-_ALWAYS_EXPOSED: Final = ("X-Request-Id", "Retry-After")
+_ALWAYS_EXPOSED: Final = ("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 
 # A page of today asks for a dozen names. The answer repeats them, so that their number is bounded.

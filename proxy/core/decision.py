@@ -3,24 +3,27 @@
     RequestHead -> Target -> Route -> (Reply | Credential) -> Session -> Permit
 
 `decide` is the only maker of a Permit, and nothing is forwarded without one. It looks at no clock,
-socket or file: the one thing that may need the outside, finding out whose a credential is, comes in
-as `resolve`.
+socket or file: what may need the outside comes in as an argument: finding out whose a credential is
+(`resolve`), and counting a request in its rate limits (`take`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.core import framing, trace
 from proxy.core.cors import is_preflight
+from proxy.core.limits import demands
 from proxy.core.login import login_redirect
 from proxy.core.target import Host, Target, canonicalise, parse_host
 from proxy.errors import Refusal, SessionExpired, SessionMissing, SessionStoreDown, Unauthorized
 
 if TYPE_CHECKING:
     from proxy.core.exchange import Exchange
+    from proxy.core.head import RequestHead
+    from proxy.core.limits import Demand, Limit
     from proxy.core.routing import Route
     from proxy.core.rules import Rules
     from proxy.core.session import Credential, Session
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     """Credential and Unix time -> the session. Raises kinds of Unauthorized, and
     SessionStoreDown.
     """
+    Take = Callable[[Sequence[Demand]], Awaitable[None]]
+    """Count a request in its limits, now. Raises RateLimited and LimitStoreDown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +63,20 @@ class Permit:
     upgrade: bool
 
 
-async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
-    """Judge the request of `x`. Raises every kind of Refusal, and SessionStoreDown."""
+async def decide(
+    x: Exchange, rules: Rules, resolve: Resolve, take: Take | None = None
+) -> Reply | Permit:
+    """Judge the request of `x`. Raises every kind of Refusal, SessionStoreDown and LimitStoreDown.
+
+    Without `take` no limit is asked, and nothing is counted.
+    """
     head = x.head
     framing.check(head, rules.limits)
     x.client = rules.proxies.client(head)
     trace.name(x, *trace.sent(head))
     host = parse_host(head.get(b"host"))
     preflight = is_preflight(head)
-    method = (
-        head.noted[b"access-control-request-method"].decode("latin-1") if preflight else head.method
-    )
+    method = _routed_method(head, preflight=preflight)
     try:
         target = canonicalise(head.target, head.method, host)
         x.route = route = rules.routes.match(host.name, target, method)
@@ -82,6 +90,8 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
     if preflight and route.cors.enabled:
         return Reply(204, route.cors.preflight(head))
     framing.check_body(head, route.body_limit)
+    if take is not None and route.limits.early:  # before a flood costs cryptography or a database
+        await take(counted(x, route, route.limits.early, None))
     upgrade = route.upgrade and framing.is_websocket(head)
     credential = session = None
     if route.policy.auth != "public" and not preflight:
@@ -93,9 +103,9 @@ async def decide(x: Exchange, rules: Rules, resolve: Resolve) -> Reply | Permit:
             if location is None:
                 raise
             return Reply(302, b"Location: %b\r\n" % location.encode())
-    path, prefix = (
-        route.rewrite.apply(target) if route.rewrite else (_sent_target(head.target, target), None)
-    )
+    if take is not None and route.limits.late:
+        await take(counted(x, route, route.limits.late, session))
+    path, prefix = _upstream_target(rules, route, head, target, host, method)
     return Permit(route, path, prefix, credential, session, upgrade)
 
 
@@ -129,6 +139,33 @@ async def _admit(
             raise
     route.policy.admit(None if session is None else session.principal)
     return session
+
+
+def counted(
+    x: Exchange, route: Route, limits: tuple[Limit, ...], session: Session | None
+) -> list[Demand]:
+    """Return as whose request that of `x` counts in `limits` of `route`."""
+    known = None if session is None else (x.session, session)
+    return demands(limits, x.client.address, route.name, known)
+
+
+def _routed_method(head: RequestHead, *, preflight: bool) -> str:
+    """Return the method by which the route is chosen: for a preflight the one that it asks for."""
+    if preflight:
+        return head.noted[b"access-control-request-method"].decode("latin-1")
+    return head.method
+
+
+def _upstream_target(
+    rules: Rules, route: Route, head: RequestHead, target: Target, host: Host, method: str
+) -> tuple[str, str | None]:
+    """Return the target for the upstream, and the prefix that was cut from it, if any."""
+    if route.rewrite is None:
+        return _sent_target(head.target, target), None
+    path, prefix = route.rewrite.apply(target)
+    seen = canonicalise(path, head.method, host)
+    rules.routes.check_rewritten(route, host.name, seen, method)
+    return path, prefix
 
 
 def _sent_target(sent: str, target: Target) -> str:

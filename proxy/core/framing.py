@@ -17,6 +17,7 @@ from proxy.errors import (
     ExpectationFailed,
     HeadTooLarge,
     MethodUnknown,
+    ProxyError,
     TargetTooLong,
 )
 
@@ -30,6 +31,7 @@ _METHODS: Final = frozenset(
     # the list: the one asks for a tunnel to anywhere, the other would echo the headers that we add.
     | {"PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH"}
 )
+_CONTINUE: Final = b"100-continue"
 MAX_FIELDS: Final = 256
 """Header lines in one head; browsers send about 20. Each costs time, so a flood of empty ones is
 refused.
@@ -60,8 +62,19 @@ def check(head: RequestHead, limits: Limits) -> None:
     if b"transfer-encoding" in noted:
         _check_coding(head)
     expected = head.get(b"expect") if b"expect" in noted and head.minor == 1 else None
-    if expected is not None and expected.lower() != b"100-continue":
+    # RFC 9110 section 10.1.1: it is a list, so that an empty one expects nothing.
+    if expected and expected.lower() != _CONTINUE:
         raise ExpectationFailed("an expectation other than 100-continue")
+
+
+def is_served(head: RequestHead, limits: Limits) -> bool:
+    """Whether `check` lets the head pass."""
+    try:
+        check(head, limits)
+    except ProxyError as error:
+        error.settle()
+        return False
+    return True
 
 
 def _check_coding(head: RequestHead) -> None:
@@ -90,7 +103,8 @@ def has_body(head: RequestHead) -> bool:
 
 def expects_continue(head: RequestHead) -> bool:
     """Whether the client waits for a 100 before it sends the body (RFC 9110 section 10.1.1)."""
-    return head.minor == 1 and b"expect" in head.noted and has_body(head)
+    expected = head.noted.get(b"expect")
+    return bool(expected) and head.minor == 1 and has_body(head)
 
 
 def check_body(head: RequestHead, limit: int | None) -> None:

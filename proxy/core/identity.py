@@ -11,10 +11,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final
 
 from proxy.config.model import PrincipalPaths
 from proxy.core.claims import ClaimPath
+
+VALUE_BYTES_MAX: Final = 8000
+"""The longest value of an identity header, encoded. What refuses a head for one line does so at
+8,190 bytes (Apache, gunicorn) or 8 KiB (nginx); whoever may choose their own name could otherwise
+have every request of theirs refused there, and some servers just drop the connection then, which
+looks like a fault of theirs.
+"""
+ID_CHARS_MAX: Final = 512
+"""Characters of an id, which is so short that it can always be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class PrincipalReader:
     def read(self, claims: Mapping[str, Any]) -> Principal | None:
         """Return the principal, or None if the claims name nobody: then there is no session."""
         identity = _id_text(_first(self._id, claims))
-        if not identity:
+        if not identity or len(identity) > ID_CHARS_MAX:
             return None
         return Principal(
             id=identity,
@@ -93,8 +103,12 @@ def _string(value: Any) -> str | None:
 
 
 def _number(value: Any) -> str | None:
-    """Return a number's text, `7` for 7.0 as JavaScript has it; None for what is no number."""
+    """Return a number's text, `7` for 7.0 as JavaScript has it; None for what is no number, or one
+    without end, which a JSON column of a database may hold as 1e400.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, float) and not isfinite(value):
         return None
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return str(int(value))
@@ -143,8 +157,14 @@ def encode_value(value: Any) -> bytes | None:
     """Return a claim as a header value, or None if it is not sent.
 
     Sent are strings, numbers and lists of those, joined by "," with the commas inside an element
-    encoded. Not sent are booleans, objects, null, what is empty, and text that UTF-8 cannot hold.
+    encoded. Not sent are booleans, objects, null, what is empty, text that UTF-8 cannot hold, and
+    what is longer than VALUE_BYTES_MAX: a part of it would be another value.
     """
+    encoded = _encode(value)
+    return encoded if encoded is not None and len(encoded) <= VALUE_BYTES_MAX else None
+
+
+def _encode(value: Any) -> bytes | None:
     if isinstance(value, (list, tuple)):
         elements: list[bytes] = []
         for item in value:

@@ -37,6 +37,11 @@ class Rewrite:
             raise ValueError("rewrite has the same wildcards as path, in their order")
         return cls(source, result, None)
 
+    @property
+    def result(self) -> Pattern:
+        """What the paths match that come out."""
+        return self._result
+
     def apply(self, target: Target) -> tuple[str, str | None]:
         """Return the request target for the upstream, with its query, and the X-Forwarded-Prefix.
 

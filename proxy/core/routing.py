@@ -9,12 +9,16 @@ Why one folded look-up covers all partial readings (a backend that ignores case 
 and no segment folds to nothing. So whatever some reading would choose matches the folded path as
 well, and is at least as specific as the chosen route. Therefore all patterns that match the folded
 path are walked from the most specific down to the chosen one.
+
+A path that is rewritten reaches what other routes to the same upstream may guard. To send it there
+is what the operator has written down; but where another route's pattern is more specific than the
+one that was written, the request would come in by the back door, and is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.config.model import Timeouts
     from proxy.core.cors import Cors
     from proxy.core.identity import IdentityHeaders
+    from proxy.core.limits import RouteLimits
     from proxy.core.origin import OriginCheck
     from proxy.core.policy import Policy
 
@@ -65,15 +70,17 @@ class Route:
     case_sensitive: bool
     strict_slash: bool
     login_url: str | None
+    limits: RouteLimits
 
     @property
     def guard(self) -> tuple[object, ...]:
-        """What keeps others out: who may come, by which session, from where, and how.
+        """What keeps others out: who may come, by which session, from where, how, and how often.
 
-        Upstream, limits and timeouts are no guard: a request stays with the route that was chosen
-        for it, and so do they.
+        Upstream, sizes and timeouts are no guard: a request stays with the route that was chosen
+        for it, and so do they. How often is one: where a backend reads `/LOGIN` as `/login`, the
+        route with the looser limit would be the way around the other.
         """
-        return self.policy, self.sessions, self.origin_check, self.cors, self.upgrade
+        return self.policy, self.sessions, self.origin_check, self.cors, self.upgrade, self.limits
 
 
 def route_name(path: str, host: str | None, methods: Iterable[str] | None) -> str:
@@ -192,6 +199,12 @@ class RouteTable:
         self._is_folded = all(group.is_folded for group in self._groups.values())
         # Host -> its groups, in order. Emptied when full: a client may invent hosts.
         self._by_host: dict[str, tuple[_Group, ...]] = {}
+        self._behind = {
+            (route, group): RouteTable(_behind(route, _beside(host, routes)))
+            for host, group in self._groups.items()
+            for route in routes
+            if route.rewrite is not None
+        }
 
     def match(self, host: str, target: Target, method: str) -> Route:
         """Return the route for a request to `host` (canonical, as in `Host.name`).
@@ -216,6 +229,20 @@ class RouteTable:
         if target.folded is not target.path or not self._is_folded:
             self._check_readings(groups, target, method, leaf, route)
         return route
+
+    def check_rewritten(self, route: Route, host: str, target: Target, method: str) -> None:
+        """Refuse a request by `route`, which makes `target` of its path, if that is another route's
+        to guard.
+
+        Raises AmbiguousPath.
+        """
+        group = (self._by_host.get(host) or self._note_host(host))[0]
+        try:
+            other = self._behind[route, group].match(host, target, method)
+        except MethodRefused:
+            other = None
+        if other is None or not (other.guard == route.guard or other.policy.auth == "public"):
+            raise AmbiguousPath("the path is rewritten to one with another guard")
 
     def rows(self) -> list[Route]:
         """Return all routes in the order in which they are tried."""
@@ -275,6 +302,32 @@ class RouteTable:
                     return
         if end is not None:
             raise AmbiguousPath("read otherwise, the path leads to no route")
+
+
+def _beside(host: str | None, routes: Iterable[Route]) -> list[Route]:
+    """Return the routes for requests to hosts of which `host` is the narrowest pattern."""
+    example = "" if host is None else host.replace("*", "\0")  # a label that is in no pattern
+    return [route for route in routes if _covers(_host_pattern(route.host), example)]
+
+
+def _behind(route: Route, routes: Iterable[Route]) -> list[Route]:
+    """Return those of `routes` that have the upstream of `route`, by the paths that it sees and for
+    any host; of those that are for the same paths as `route` only that.
+    """
+    seen = [replace(_as_seen(route), methods=None)]  # that it offers the method was seen before
+    others = [other for other in routes if other is not route and other.upstream == route.upstream]
+    # Of two for the same paths the one counts that is written so, and demands something.
+    others.sort(key=lambda other: (other.rewrite is not None, other.policy.auth == "public"))
+    for other in map(_as_seen, others):
+        same = [each for each in seen if Pattern.parse(each.path) == Pattern.parse(other.path)]
+        if not any(each is seen[0] or _tie(each.methods, other.methods) for each in same):
+            seen.append(other)
+    return seen
+
+
+def _as_seen(route: Route) -> Route:
+    path = route.path if route.rewrite is None else str(route.rewrite.result)
+    return replace(route, path=path, host=None, rewrite=None)
 
 
 def _all_guard_alike(leaves: Iterable[_Leaf], method: str, route: Route) -> bool:

@@ -16,6 +16,7 @@ from proxy.core.client import Client, TrustedProxies
 from proxy.core.cors import Cors
 from proxy.core.headers import RequestFilter, ResponseFilter
 from proxy.core.identity import IdentityHeaders
+from proxy.core.limits import Limit, RouteLimits
 from proxy.core.origin import OriginCheck
 from proxy.core.policy import Policy
 from proxy.core.routing import Rewrite, Route, RouteTable, route_name
@@ -39,6 +40,12 @@ class Rules:
     response_filter: ResponseFilter
     limits: Limits
     public_origin: str | None
+
+    @property
+    def rate_limits(self) -> list[Limit]:
+        """All rate limits, each once."""
+        every = (limit for route in self.routes.rows() for limit in route.limits.listed)
+        return list(dict.fromkeys(every))
 
     def find_credential(self, route: Route, head: RequestHead, client: Client) -> Credential | None:
         """Return what the client presents for the first of the route's sessions, in the order of
@@ -117,8 +124,9 @@ def _routes(config: Config) -> RouteTable:
 def _route(route: RouteConfig, config: Config) -> Route:
     """Compile one route: its own settings over its upstream's over the top level's."""
     cors, csrf = inherit.cors_for(config, route), inherit.csrf_for(config, route)
+    name = route_name(route.path, route.host, route.methods)
     return Route(
-        name=route_name(route.path, route.host, route.methods),
+        name=name,
         path=route.path,
         host=route.host,
         methods=None if route.methods is None else frozenset(route.methods),
@@ -140,6 +148,24 @@ def _route(route: RouteConfig, config: Config) -> Route:
         case_sensitive=route.case_sensitive,
         strict_slash=route.strict_slash,
         login_url=inherit.login_url_for(config, route),
+        limits=_limits(name, route, config),
+    )
+
+
+def _limits(name: str, route: RouteConfig, config: Config) -> RouteLimits:
+    own, limits = inherit.rate_limits_for(config, route)
+    return RouteLimits.of(
+        [
+            Limit(
+                scope=name if own else "",
+                by=limit.by,
+                rate=limit.rate,
+                burst=limit.burst or limit.rate.count,
+                shared=inherit.is_shared(config, limit),
+            )
+            for limit in limits
+        ],
+        public=route.auth == "public",
     )
 
 

@@ -182,5 +182,5 @@ class SessionRule:
         """Return the session that verified claims make. Raises SessionInvalid."""
         principal = self.reader.read(verified.claims)
         if principal is None:
-            raise SessionInvalid("the claims hold no id of a user")
+            raise SessionInvalid("the claims hold no id of a user that can be used")
         return Session(principal, verified.kind, verified.expires)

@@ -7,6 +7,7 @@ the tolerance that tokens have (`lib/actions/session.ts` of @auth/core).
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ class StoredSessions:
         if len(rows) > 1:
             raise SessionInvalid("the database has several sessions of this token")
         [row] = rows
-        if row.token != token:
+        if not hmac.compare_digest(row.token.encode(), token.encode()):
             # A column may compare without regard to case; a secret is what it is.
             raise SessionInvalid("the database has no session of this very token")
         if row.id is None:

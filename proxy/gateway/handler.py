@@ -13,6 +13,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from proxy.core import framing
 from proxy.core.decision import Permit, decide
 from proxy.core.exchange import CLIENT_GONE, Exchange
 from proxy.core.head import RequestHead
@@ -77,33 +78,32 @@ class Gateway:
         return Passage(x, known, values, attempt, snapshot, client, self._recorder, self.handle)
 
     async def handle(
-        self,
-        client: Downstream,
-        head: RequestHead,
-        payload: Payload,
-        begun: Passage | None = None,
+        self, client: Downstream, head: RequestHead, payload: Payload, begun: Passage | None = None
     ) -> bool:
         """Answer one request, or go on with one that has `begun` in the lane; return whether the
         client's connection can carry another one.
         """
         snapshot = begun.snapshot if begun else self.snapshot
         body = RequestBody(client, payload, head)
-        if head.target == snapshot.health_path:
+        if head.target == snapshot.health_path and framing.is_served(head, snapshot.rules.limits):
             close = client.closes or not body.complete
-            client.write(respond.health(head, draining=self.draining, close=close))
+            client.write(respond.health(head, self._clock(), draining=self.draining, close=close))
             return not close
         x = begun.x if begun else self._begin(client, head, snapshot)
         try:
             if begun:
                 begun.check()
                 return await forward(x, begun.permit, snapshot, client, body, begun.attempt)
-            outcome = await decide(x, snapshot.rules, snapshot.resolver.resolve)
+            with snapshot.deciding:
+                outcome = await decide(
+                    x, snapshot.rules, snapshot.resolver.resolve, snapshot.limiter.take
+                )
             if isinstance(outcome, Permit):
                 snapshot.lane.learn(x, outcome, last=client.closes)
                 return await forward(x, outcome, snapshot, client, body)
             x.status = outcome.status
             close = client.closes or not body.complete
-            client.write(respond.reply(x, outcome, close=close))
+            client.write(respond.reply(x, outcome, self._clock(), close=close))
             return not close
         except ProxyError as error:
             error.settle()
@@ -151,5 +151,5 @@ class Gateway:
             return False
         x.status = error.status
         close = close or error.closes or client.closes
-        client.write(respond.problem(x, error, close=close))
+        client.write(respond.problem(x, error, self._clock(), close=close))
         return not close

@@ -10,17 +10,22 @@ why `data_received` is ours:
   never told.
 - Behind an upgrade it goes on to parse HTTP. Here a connection that asked for an upgrade carries
   nothing after it.
+- Its parser gives the last trailer of a body in chunks to the next request as a header: whoever
+  shares the connection, the users of a proxy say, would get it. Here no parser outlives chunks.
+- Its parser takes `RTSP/1.0` for a version of HTTP.
 """
 
 from __future__ import annotations
 
+import re
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestPayloadError
 
 from proxy.core.framing import MAX_FIELDS
 from proxy.core.head import RequestHead
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from proxy.gateway.downstream import Begun, Splice
 
 _NOT_ALONE: tuple[RawRequestMessage | None, bytes] = None, b""
+_RTSP: Final = b" RTSP/"
 
 
 class Inbox(web.RequestHandler):
@@ -49,6 +55,7 @@ class Inbox(web.RequestHandler):
         "_alone",
         "_body",
         "_discarding",
+        "_in_chunks",
         "_intake",
         "_limits",
         "_peer",
@@ -84,9 +91,24 @@ class Inbox(web.RequestHandler):
         self._alone = _NOT_ALONE
         self._intake = Intake(limits.head)
         self._discarding = False
+        self._in_chunks = False
         self.passage: Begun | None = None
         self.tunnel: Splice | None = None
         self.read_deadline = NEVER
+
+    def _new_parser(self) -> HttpRequestParser:
+        """Return a parser like the first one, which aiohttp has made."""
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
 
     def enter(self, data: bytes) -> bool:
         """Answer a request in the lane, if its head is known; return whether it is.
@@ -119,41 +141,95 @@ class Inbox(web.RequestHandler):
         if self._request_count != count:
             self._message_made(data, self._request_count - count)
         elif in_body:
-            if error := intake.add_to_body(len(data), self._body.total_bytes):
-                self._body.set_exception(error)
-                self._discarding = True
-        elif data and not self._upgraded:
-            self._part_of_head(data)
+            if error := intake.add_to_body(data, self._body.total_bytes):
+                self._break_body(error)
+        else:
+            if data and not self._upgraded:
+                self._part_of_head(data)
+            return
+        if self._body.is_eof() and not (self._discarding or self._upgraded):
+            self._message_ended(data)
 
     def _message_made(self, data: bytes, count: int) -> None:
         """The parser has made `count` messages of `data` and what came before it."""
+        message: Any
         message, payload = self._messages[-1]
         intake = self._intake
         if not isinstance(message, RawRequestMessage):
-            # Taken out in `start`, where it is told from a request by its type.
-            before = intake.head_lines if intake.head_bytes else 0
-            error: Any = as_proxy_error(message, data, before)
-            self._messages[-1] = (error, payload)
-            self._discarding = True
-            if not self._body.is_eof():
-                self._body.set_exception(BadRequest("the body's framing is broken"))
+            self._is_no_request(message, payload, data)
+            return
+        whole = intake.since_rest(data)
+        if self._in_chunks or count > 1:
+            intake.lose(data)
+            count = self._cut_behind_chunks(count)
+            if not count:
+                return
+            message, payload = self._messages[-1]
+        elif self._upgraded:
             intake.lose()
-        elif count > 1 or self._upgraded:
-            intake.lose()
-        else:
-            declared = _declared_length(message)
-            if declared and payload is EMPTY_PAYLOAD:
-                self._refuse_length()
-            elif intake.end_head(data, declared):
-                self._alone = message, data
+        elif intake.end_head(data, _declared_length(message)):
+            self._alone = message, data
+        if payload is EMPTY_PAYLOAD and _declared_length(message):
+            # The parser waits for 2**64 - 1 bytes, in which all that follows would be lost.
+            self._refuse_last(1, "a Content-Length that no body can have")
+        elif _RTSP in whole:
+            new: list[Any] = list(self._messages)[-count:]
+            bad = next((i for i, (each, _) in enumerate(new) if _is_rtsp(each, whole)), count)
+            if bad < count:
+                self._refuse_last(count - bad, "only HTTP is served")
+        self._in_chunks = message.chunked
         self._body = payload
 
-    def _refuse_length(self) -> None:
-        """The parser waits for a body of 2**64 - 1 bytes, and has made a request without one: all
-        that follows would be lost in it.
+    def _is_no_request(self, message: Any, payload: StreamReader, data: bytes) -> None:
+        """The last message is an error of the parser: queue it as one of ours."""
+        # Taken out in `start`, where it is told from a request by its type.
+        before = self._intake.head_lines if self._intake.head_bytes else 0
+        error: Any = as_proxy_error(message, data, before)
+        self._messages[-1] = (error, payload)
+        self._discarding = True
+        if not self._body.is_eof():
+            self._break_body(BadRequest("the body's framing is broken"))
+        self._intake.lose()
+        self._body = payload
+
+    def _break_body(self, error: ProxyError) -> None:
+        """Tell whoever reads the body that its end will not come; nothing more is read."""
+        self._discarding = True
+        body = self._body
+        body.set_exception(error)
+        # A reader that has just been woken, by the end of a chunk, only looks for bytes, and waits
+        # again.
+        self._loop.call_soon(body.set_exception, error)
+
+    def _cut_behind_chunks(self, count: int) -> int:
+        """Drop those of the last `count` messages that were made of bytes behind a body in chunks,
+        whose last trailer the first of them may have got; return how many stay.
         """
-        self._messages.pop()
-        self._queue_error(BadRequest("a Content-Length that no body can have"))
+        new: list[Any] = [self._messages.pop() for _ in range(count)][::-1]
+        ends = self._in_chunks
+        while new and not ends:
+            self._messages.append(new[0])
+            ends = new.pop(0)[0].chunked
+        if new:
+            self._discarding = True
+        return count - len(new)
+
+    def _message_ended(self, data: bytes) -> None:
+        """The last message that was made has ended in `data`."""
+        held_back = len(self._messages) >= self._max_msg_queue_size
+        settled = self._intake.settle(data, held_back=held_back)
+        if self._in_chunks:
+            self._in_chunks = False
+            if settled:
+                self._parser = self._new_parser()  # what it has of the trailers goes with it
+            else:
+                self._discarding = True
+
+    def _refuse_last(self, count: int, reason: str) -> None:
+        """Take the last `count` messages that were made for none."""
+        for _ in range(count):
+            self._messages.pop()
+        self._queue_error(BadRequest(reason))
         self._intake.lose()
 
     def _part_of_head(self, data: bytes) -> None:
@@ -219,6 +295,12 @@ class Inbox(web.RequestHandler):
         if self._buffer_paused:
             self._resume_reading_for_buffer()
         return tail
+
+
+def _is_rtsp(message: RawRequestMessage, data: bytes) -> bool:
+    """Whether `data`, in which its request line is, has the message as one of RTSP."""
+    target = re.escape(message.path.encode("utf-8", "surrogateescape"))
+    return re.search(rb"%b +%b +RTSP/" % (message.method.encode(), target), data) is not None
 
 
 def _declared_length(message: RawRequestMessage) -> int | None:

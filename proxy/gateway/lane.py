@@ -10,16 +10,22 @@ sound:
   is possible, and passing the parser by leaves it where it was.
 - Only what has no body and asks for nothing of the connection is learnt.
 - A refusal is never learnt, nor anything that a session other than a valid one took part in.
+- As whose request it counts in which rate limit follows from the same things, and each use is
+  counted. A request that its limits do not admit goes the ordinary way, which asks them again and
+  refuses it; one that is counted in Redis always does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.core import trace
+from proxy.core.decision import counted
 from proxy.core.headers import KEEP
+from proxy.core.limits import give_back, take_all
 from proxy.core.retry import max_idle
 from proxy.core.upstream_head import opening
 from proxy.gateway.attempt import Attempt
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.core.decision import Permit
     from proxy.core.exchange import Exchange
     from proxy.core.head import RequestHead
+    from proxy.core.limits import Demand, Use
     from proxy.core.rules import Rules
     from proxy.core.session import Credential, Session
     from proxy.telemetry.metrics import Metrics
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
 
     Recall = Callable[[Credential, float], Session | None]
     """Credential and Unix time -> its session, if it is remembered and may still be used."""
+    Uses = Callable[[Sequence[Demand]], tuple[Use, ...] | None]
+    """Where a request is counted; None if that is not in this process alone."""
 
 _HEADS: Final = 2048
 _HEAD_BYTES_MAX: Final = 4096
@@ -67,6 +76,7 @@ class Known:
     `x` is the exchange that it was learnt from, `opening` the upstream's head without what names a
     request, as a template of the volatile values that are part of it. `id_mark` and `trace_mark`
     are the marks of the client's X-Request-Id and traceparent, where these are volatile values.
+    `uses` are the rate limits in which it counts.
     """
 
     x: Exchange = field(repr=False)
@@ -74,6 +84,7 @@ class Known:
     opening: tuple[bytes, ...] = field(repr=False)
     id_mark: bytes | None
     trace_mark: bytes | None
+    uses: tuple[Use, ...] = field(repr=False)
 
     def sent(self, values: dict[bytes, bytes]) -> tuple[bytes | None, bytes | None]:
         """Return the X-Request-Id and the traceparent of a head with these volatile values."""
@@ -88,11 +99,17 @@ class Lane:
     """The heads that one generation of the configuration has permitted."""
 
     def __init__(
-        self, rules: Rules, pools: Mapping[str, Pool], recall: Recall, metrics: Metrics
+        self,
+        rules: Rules,
+        pools: Mapping[str, Pool],
+        recall: Recall,
+        uses: Uses,
+        metrics: Metrics,
     ) -> None:
         self._rules = rules
         self._pools = pools
         self._recall = recall
+        self._uses = uses
         self._metrics = metrics
         self._known: dict[_Key, Known] = {}
         self._seen: set[int] = set()
@@ -124,7 +141,8 @@ class Lane:
             return
         scheme = "https" if head.tls else "http"
         key = head.peer, scheme, len(head.raw), cut, *values
-        if not self._has_room(key):
+        uses = self._uses(counted(x, permit.route, permit.route.limits.listed, permit.session))
+        if uses is None or not self._has_room(key):
             return
         marks = {mark[2:-2].lower(): mark for mark in values}
         # An identity header may have such a name, and for its user the very value that was sent.
@@ -136,6 +154,7 @@ class Lane:
             template(opening(x, permit, self._rules, head.noted[b"host"]), passing),
             marks.get(b"x-request-id"),
             marks.get(b"traceparent"),
+            uses,
         )
 
     def _has_room(self, key: _Key) -> bool:
@@ -184,15 +203,21 @@ class Lane:
         self._seen.clear()
 
     def attempt(self, known: Known) -> Attempt | None:
-        """Return an attempt on a pooled connection of the endpoint whose turn it is, or None when
-        there is none that is young enough.
+        """Return an attempt on a pooled connection of the endpoint whose turn it is, and count the
+        request in its limits; None, and nothing is counted, when these do not admit it or no
+        connection is young enough.
 
         What balancing looks at, user and address, is part of what is known of the head.
         """
         route, x = known.permit.route, known.x
         pool = self._pools[route.upstream]
+        uses = known.uses
+        now = int(monotonic() * 1_000_000) if uses else 0
+        if uses and any(take_all(uses, now)):
+            return None
         taken = pool.take_idle(x, max_idle(x.head.method, pool.pool_idle))
         if taken is None:
+            give_back(uses, now)
             return None
         if known.permit.credential is not None:
             self._metrics.session_cache_hits += 1

@@ -183,7 +183,10 @@ class ClientConnection(Corked, Inbox):
                 else:
                     keep = await message.go_on(payload)
                 self.busy = self.head_sent = False
-                if not keep:
+                if not keep or self._ends:
+                    asked = isinstance(message, RawRequestMessage) and message.should_close
+                    # Who did not ask for the end may have more under way. A tunnel is over.
+                    self._discarding |= not asked and self.tunnel is None
                     break
                 if self._paused:  # else a client that reads nothing could ask for ever more
                     await self.drain(self._server.limits.idle)
@@ -228,7 +231,12 @@ class ClientConnection(Corked, Inbox):
     @property
     def closes(self) -> bool:
         """Whether the connection ends with the answer that is under way."""
-        return self.last or self._server.gateway.closing
+        return self.last or self._ends or self._server.gateway.closing
+
+    @property
+    def _ends(self) -> bool:
+        """Whether nothing follows the message under way, and nothing more is read."""
+        return self._discarding and not self._messages
 
     @property
     def stalled(self) -> bool:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.core.rules import Rules, compile_rules
+from proxy.gateway.deciding import Deciding
 from proxy.gateway.lane import Lane
+from proxy.limits.limiter import Limiter
 from proxy.session.resolver import Resolver
 from proxy.upstream.pool import Pool
 
@@ -28,8 +30,8 @@ class Snapshot:
     """What a request is judged and forwarded by; `generation` counts configurations from 1.
 
     `stores` are those of the sessions that have one, by the session's name; who took the snapshot
-    starts and stops them. One may have come from the generation before, as may what `resolver`
-    remembers.
+    starts and stops them, and the limiter. One may have come from the generation before, as may
+    what `resolver` remembers and what `limiter` has counted.
     """
 
     generation: int
@@ -39,6 +41,8 @@ class Snapshot:
     stores: Mapping[str, Store]
     pools: Mapping[str, Pool]
     lane: Lane
+    limiter: Limiter
+    deciding: Deciding
     health_path: str | None
 
 
@@ -51,10 +55,11 @@ def take_snapshot(
     before: Snapshot | None = None,
 ) -> Snapshot:
     """Compile `config`. What it has in common with the generation `before` is taken over from that:
-    stores, and the sessions that were verified.
+    stores, the sessions that were verified, and the requests that were counted.
 
-    It waits for nobody but may take a while, so it may be called in a thread. Raises RuleError, and
-    OSError (ssl.SSLError among them) when a file cannot be used.
+    It waits for nobody but may take a while, so it may be called in a thread. Raises OSError
+    (ssl.SSLError among them) when a file cannot be used, and ValueError for rules that make no
+    sense, and when a package is needed that is not installed.
     """
     rules = compile_rules(config)
     stores = _stores(config, {} if before is None else before.stores)
@@ -62,6 +67,7 @@ def take_snapshot(
     pools = {
         name: Pool(name, upstream, loop, deadlines) for name, upstream in config.upstreams.items()
     }
+    limiter = Limiter(config, rules.rate_limits, metrics, before.limiter if before else None)
     return Snapshot(
         generation,
         config,
@@ -69,7 +75,9 @@ def take_snapshot(
         resolver,
         stores,
         pools,
-        Lane(rules, pools, resolver.recall, metrics),
+        Lane(rules, pools, resolver.recall, limiter.uses, metrics),
+        limiter,
+        Deciding(),
         config.health_path,
     )
 

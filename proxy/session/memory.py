@@ -17,6 +17,7 @@ from proxy.errors import SessionStoreDown, Unauthorized
 
 if TYPE_CHECKING:
     from proxy.core.session import Credential, SessionRule
+    from proxy.core.stored import Row
     from proxy.errors import ProxyError
     from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
@@ -25,8 +26,29 @@ REFUSED_SECONDS: Final = 1.0
 """The longest that a refusal is believed: somebody may be signing in with this very token."""
 REFUSED_MAX: Final = 4096
 """Refusals remembered, apart from the sessions: who makes up tokens drives nobody else out."""
+FLIGHTS_MAX: Final = 4096
+"""Look-ups that may be under way or wait for a connection. Who hangs up ends none, so the number of
+clients is no bound; and what waits behind so many would time out anyway.
+"""
+ENTRY_CHARS: Final = 1024
+"""Characters of a token, or of a row, for which a session counts as one entry: claims take memory
+in proportion, and whoever may choose their own name or picture chooses how much.
+"""
+
+CLOCK_BACK_MAX: Final = 1.0
+"""Seconds by which the clock may be set back. If it were more, what was remembered before would be
+believed for so much longer than `ttl`; it is not, but asked about anew.
+"""
+
+_Entry = tuple[float, float, Session, int]
+"""The Unix times from which and until which the session is believed, the session, and how many
+entries it fills.
+"""
+_Refusal = tuple[float, float, Unauthorized]
+"""The Unix times from which and until which it is believed."""
 
 NOT_ASKED: Final = "the database is not asked here"
+TOO_MANY: Final = "too many look-ups are under way"
 
 
 class Memory:
@@ -41,8 +63,9 @@ class Memory:
         self._store = store
         self._ttl = ttl
         self._metrics = metrics
-        self._sessions: LRUCache[bytes, tuple[float, Session]] = LRUCache(entries)
-        self._refused: LRUCache[bytes, tuple[float, Unauthorized]] = LRUCache(REFUSED_MAX)
+        self._entries = entries
+        self._sessions: LRUCache[bytes, _Entry] = LRUCache(entries, getsizeof=_weight)
+        self._refused: LRUCache[bytes, _Refusal] = LRUCache(REFUSED_MAX)
         self._flights: dict[bytes, asyncio.Task[Session | ProxyError]] = {}
 
     def __repr__(self) -> str:
@@ -51,7 +74,9 @@ class Memory:
     def recall(self, credential: Credential, now: float) -> Session | None:
         """Return the session if memory holds it and it is fresh. Not counted as a use of it."""
         known = self._sessions.get(credential.digest)
-        return None if known is None or now >= known[0] else known[1]
+        if known is not None and known[0] <= now < known[1]:
+            return known[2]
+        return None
 
     def find(self, credential: Credential, now: float) -> Session | None:
         """Return the session, from memory while that is fresh; None if the store is to be asked.
@@ -67,7 +92,7 @@ class Memory:
         if self._ttl:
             self._metrics.session_cache_misses += 1
         session = self._rule.verify(credential, now)
-        self._remember(credential, session, now)
+        self._remember(credential, session, now, len(credential.token))
         return session
 
     async def look_up(self, credential: Credential, now: float) -> Session:
@@ -82,11 +107,13 @@ class Memory:
         if self._store is None:
             raise SessionStoreDown(NOT_ASKED)
         refusal = self._refused.get(credential.digest)
-        if refusal is not None and now < refusal[0]:
+        if refusal is not None and refusal[0] <= now < refusal[1]:
             self._metrics.session_cache_refusals += 1
-            raise _again(refusal[1])
+            raise _again(refusal[2])
         flight = self._flights.get(credential.digest)
         if flight is None:
+            if len(self._flights) >= FLIGHTS_MAX:
+                raise SessionStoreDown(TOO_MANY)
             self._metrics.session_cache_misses += 1
             asked = self._ask(self._store, credential, now)
             flight = asyncio.get_running_loop().create_task(asked)
@@ -112,22 +139,29 @@ class Memory:
         try:
             session = self._rule.admit(credential, rows, now)
         except Unauthorized as error:
-            self._refused[credential.digest] = (now + min(self._ttl, REFUSED_SECONDS), error)
+            error.settle()  # thousands are kept, and each would keep what it was raised from
+            until = now + min(self._ttl, REFUSED_SECONDS)
+            self._refused[credential.digest] = (now - CLOCK_BACK_MAX, until, error)
             return error
-        self._remember(credential, session, now)
+        self._remember(credential, session, now, sum(map(_chars, rows)))
         return session
 
-    async def quiet(self) -> None:
-        """Wait until the look-ups that are in flight now have ended."""
-        if self._flights:
-            await asyncio.wait(tuple(self._flights.values()))
-
-    def _remember(self, credential: Credential, session: Session, now: float) -> None:
+    def _remember(self, credential: Credential, session: Session, now: float, chars: int) -> None:
         until = now + self._ttl
         if session.expires is not None:
             until = min(until, session.expires)
-        if until > now:
-            self._sessions[credential.digest] = (until, session)
+        weight = 1 + chars // ENTRY_CHARS
+        if until > now and weight <= self._entries:
+            self._sessions[credential.digest] = (now - CLOCK_BACK_MAX, until, session, weight)
+
+
+def _weight(_digest: bytes, entry: _Entry) -> int:
+    return entry[3]
+
+
+def _chars(row: Row) -> int:
+    texts = (row.token, row.id, row.name, row.email, row.image, *row.more)
+    return sum(len(text) for text in texts if text is not None)
 
 
 def _again(error: ProxyError) -> ProxyError:

@@ -69,8 +69,3 @@ class Resolver:
         `now`. Whoever uses it counts it (`session_cache_hits`).
         """
         return self._memories[credential.session].recall(credential, now)
-
-    async def quiet(self) -> None:
-        """Wait until the stores have answered all that they have been asked by now."""
-        for memory in self._memories.values():
-            await memory.quiet()

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from proxy.telemetry.metrics import Metrics
     from proxy.worker.reload import Reloader
 
-_SUMMED: Final = ("connections", "requests_in_flight", "requests", "upstreams", "sessions")
+_SUMMED: Final = (
+    *("connections", "requests_in_flight", "requests", "upstreams", "sessions"),
+    *("rate_limits", "limit_store"),
+)
 """Sections of a worker's status that make sense for all of them together."""
 
 

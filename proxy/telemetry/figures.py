@@ -22,7 +22,7 @@ _OWN: Final = ("build", "reload_successful", "reload_timestamp")
 def figures_of(metrics: Metrics) -> Figures:
     """Return the figures of this moment, gauges included."""
     return {
-        name: _GAUGES.get(name, list)(value()) if callable(value) else value
+        name: _as_sent(value()) if callable(value) else value
         for name, value in vars(metrics).items()
         if name not in _OWN
     }
@@ -41,8 +41,15 @@ def sum_of(many: Iterable[Figures], own: Metrics) -> Metrics:
         setattr(total, name, getattr(own, name))
     for name, value in added(many).items():
         is_gauge = callable(getattr(total, name))
-        setattr(total, name, _gauge(_GAUGES.get(name, list)(value)) if is_gauge else value)
+        if is_gauge and name in _ROWS:
+            value = _ROWS[name](value)
+        setattr(total, name, _gauge(value) if is_gauge else value)
     return total
+
+
+def _as_sent(value: Any) -> Any:
+    """Return a gauge's value: rows as a list, since a generator cannot be sent."""
+    return value if value is None or isinstance(value, int | float | dict) else list(value)
 
 
 def added(many: Iterable[Figures]) -> Figures:
@@ -57,6 +64,10 @@ def _plus(one: Any, other: Any) -> Any:
     """Return the sum of two figures of one name."""
     if isinstance(one, Histogram):
         return _histograms(one, other)
+    if one is None or other is None:
+        return other if one is None else one
+    if isinstance(one, bool):
+        return one and other
     if isinstance(one, dict):
         both = dict(one)
         for key, value in other.items():
@@ -98,8 +109,24 @@ def _stores(
     return [(name, *state) for name, state in found.items()]
 
 
-_GAUGES: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "connections": dict,
+def _limits(rows: Iterable[tuple[str, str, str, int]]) -> list[tuple[str, str, str, int]]:
+    """Return each limit once, with the sum of its clients."""
+    kept: dict[tuple[str, str, str], int] = {}
+    for scope, by, rate, count in rows:
+        kept[scope, by, rate] = kept.get((scope, by, rate), 0) + count
+    return [(*key, count) for key, count in kept.items()]
+
+
+def _all_of(rows: Iterable[bool]) -> list[bool]:
+    """Return whether it is so for every worker, if there is something to tell."""
+    listed = list(rows)
+    return [all(listed)] if listed else []
+
+
+_ROWS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "endpoints": _endpoints,
     "stores": _stores,
+    "limits": _limits,
+    "limit_store_up": _all_of,
 }
+"""Gauges that are rows -> how the rows of all workers become those of one."""

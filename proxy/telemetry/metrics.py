@@ -87,6 +87,9 @@ class Metrics:
         self.session_cache_refusals = 0
         self.session_cache_joined = 0
         self.session_store_seconds = Histogram()
+        self.limited: dict[tuple[str, str, str], int] = {}
+        """Refusals by a limit's scope, what it is by, and its rate."""
+        self.limit_store: dict[str, int] = {}
         self.retries = 0
         self.in_flight = 0
         self.log_lines_dropped = 0
@@ -97,6 +100,11 @@ class Metrics:
         self.endpoints: Callable[[], Iterable[tuple[str, str, int]]] = tuple
         self.stores: Callable[[], Iterable[tuple[str, bool, int, int, int]]] = tuple
         """Session, whether its store is up, connections open and idle, look-ups that wait."""
+
+        self.limits: Callable[[], Iterable[tuple[str, str, str, int]]] = tuple
+        """Scope, by and rate of each limit, and clients of whom a count is kept."""
+        self.limit_store_up: Callable[[], Iterable[bool]] = tuple
+        """Whether the server that counts requests answers, if there is one."""
 
     def __repr__(self) -> str:
         return f"<Metrics requests={sum(self.requests.values())} in_flight={self.in_flight}>"
@@ -117,6 +125,15 @@ class Metrics:
         if x.session and x.session_result:
             result = (x.session, x.session_result)
             self.sessions[result] = self.sessions.get(result, 0) + 1
+
+    def count_limited(self, scope: str, by: str, rate: str) -> None:
+        """Count a request that a limit refused; `scope` is a route's name, or ""."""
+        limit = (scope or NO_ROUTE, by, rate)
+        self.limited[limit] = self.limited.get(limit, 0) + 1
+
+    def count_store(self, result: str, requests: int = 1) -> None:
+        """Count requests for which the server that counts was asked, with this result."""
+        self.limit_store[result] = self.limit_store.get(result, 0) + requests
 
     def text(self) -> tuple[bytes, str]:
         """Return the exposition and its content type."""
@@ -143,6 +160,7 @@ class _Exposition(Collector):
         yield from self._durations()
         yield from self._gauges()
         yield from self._stores()
+        yield from self._limits()
 
     def _counters(self) -> Iterator[Metric]:
         m = self._metrics
@@ -223,6 +241,27 @@ class _Exposition(Collector):
             connections.add_metric([session, "idle"], idle)
             waiting.add_metric([session], waits)
         yield from (up, connections, waiting)
+
+    def _limits(self) -> Iterator[Metric]:
+        labels = ["scope", "by", "rate"]
+        limited = CounterMetricFamily(
+            "gatelodge_rate_limited", "Requests that a rate limit refused.", labels=labels
+        )
+        for limit, count in self._metrics.limited.items():
+            limited.add_metric(limit, count)
+        entries = GaugeMetricFamily(
+            "gatelodge_rate_limit_entries", "Clients of whom a count is kept.", labels=labels
+        )
+        for scope, by, rate, kept in self._metrics.limits():
+            entries.add_metric([scope or NO_ROUTE, by, rate], kept)
+        store = CounterMetricFamily(
+            "gatelodge_limit_store", "Requests for which Redis was to be asked.", labels=["result"]
+        )
+        for result, count in self._metrics.limit_store.items():
+            store.add_metric([result], count)
+        yield from (limited, entries, store)
+        for up in self._metrics.limit_store_up():
+            yield GaugeMetricFamily("gatelodge_limit_store_up", "Whether Redis answers.", int(up))
 
     def _gauges(self) -> Iterator[Metric]:
         m = self._metrics

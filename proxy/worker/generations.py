@@ -2,13 +2,13 @@
 
 A request keeps the generation that it began with. So nothing that a generation needs ends before
 its last exchange has no more use for it: a store that the next one does not take over is stopped
-once it has answered, for a request asks in the turn of the loop in which it begins, or never.
+when all of its decisions have been made.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.gateway.snapshot import Snapshot, take_snapshot
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
     from proxy.upstream.deadlines import Deadlines
+
+
+_TURNS: Final = 0.1
+"""Seconds after which a request that has its session has asked for what it needs next."""
 
 
 class Generations:
@@ -46,8 +50,14 @@ class Generations:
         snapshot = await asyncio.to_thread(
             take_snapshot, config, generation, self._loop, self._deadlines, self._metrics, before
         )
-        await _start_all(_others(snapshot, before))
-        await asyncio.gather(*(pool.prepare() for pool in snapshot.pools.values()))
+        stores = _others(snapshot, before)
+        await _start_all(stores)
+        try:
+            await snapshot.limiter.start(before.limiter if before else None)
+            await asyncio.gather(*(pool.prepare() for pool in snapshot.pools.values()))
+        except BaseException:
+            await _stop_all(stores)
+            raise
         return snapshot
 
     def begin(self, first: Snapshot) -> None:
@@ -60,21 +70,21 @@ class Generations:
         for pool in snapshot.pools.values():
             await pool.stop()
         await _stop_all(_others(snapshot, before))
+        await snapshot.limiter.stop(before.limiter)
 
     def retire(self, before: Snapshot, after: Snapshot) -> None:
-        """End what `before` does not share with `after`, which has taken its place and takes over
-        the endpoints that are the same.
+        """Hand over to `after`, which has taken its place and takes over the endpoints that are the
+        same, and end what it does not share.
         """
+        after.limiter.take_over(before.limiter)
         before.lane.close()
         for name, pool in after.pools.items():
             if name in before.pools:
                 pool.take_over(before.pools[name])
             pool.start()
         self._end(self._stop_pools(before))
-        alone = _others(before, after)
-        if alone:
-            self._left.update(alone)
-            self._end(self._stop_unused(before, alone))
+        self._left.update(alone := _others(before, after))
+        self._end(self._stop_unused(before, after, alone))
 
     def _end(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
@@ -92,9 +102,11 @@ class Generations:
             ending.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
         await _stop_all({*last.stores.values(), *self._left})
+        await last.limiter.stop()
 
-    async def _stop_unused(self, before: Snapshot, stores: list[Store]) -> None:
-        await before.resolver.quiet()
+    async def _stop_unused(self, before: Snapshot, after: Snapshot, stores: list[Store]) -> None:
+        await before.deciding.over()
+        await before.limiter.stop(after.limiter)
         await _stop_all(stores)
         self._left.difference_update(stores)
 

@@ -53,6 +53,8 @@ class State:
         metrics.connections = self._connections
         metrics.endpoints = self._endpoints
         metrics.stores = self._stores
+        metrics.limits = self._limits
+        metrics.limit_store_up = self._limit_store_up
 
     def __repr__(self) -> str:
         return f"<State {self.phase}>"
@@ -110,6 +112,11 @@ class State:
                 {"name": name, "kind": session.kind, **self._database(name)}
                 for name, session in snapshot.config.sessions.items()
             ],
+            "rate_limits": [
+                {"limit": str(limit), "shared": limit.shared, "entries": kept, "dropped": dropped}
+                for limit, kept, dropped in snapshot.limiter.entries()
+            ],
+            "limit_store": self._limit_store(),
             "routes": [route.name for route in snapshot.rules.routes.rows()],
         }
 
@@ -166,6 +173,20 @@ class State:
         for name, store in self._gateway.snapshot.stores.items():
             state = store.state()
             yield name, not state.problem, state.open, state.idle, state.waiting
+
+    def _limits(self) -> Iterable[tuple[str, str, str, int]]:
+        for limit, entries, _ in self._gateway.snapshot.limiter.entries():
+            yield limit.scope, limit.by, str(limit.rate), entries
+
+    def _limit_store(self) -> dict[str, object] | None:
+        shared = self._gateway.snapshot.limiter.shared
+        if shared is None:
+            return None
+        return {"up": not shared.problem, "problem": shared.problem or None}
+
+    def _limit_store_up(self) -> Iterable[bool]:
+        shared = self._gateway.snapshot.limiter.shared
+        return () if shared is None else (not shared.problem,)
 
     def _endpoints(self) -> list[tuple[str, str, int]]:
         pools = self._gateway.snapshot.pools.values()

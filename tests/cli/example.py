@@ -17,8 +17,8 @@ from proxy.session.resolver import Resolver
 from proxy.telemetry.metrics import Metrics
 from tests.support import mint
 
-SECRET: Final = "0123456789abcdef-0123456789abcdef-XY"
-OTHER_SECRET: Final = "another-secret-0123456789abcdef-0123"
+SECRET: Final = "w7Kd0pZs4mQf-b2Xn9Tj6hLr-8vGc1yEa"
+OTHER_SECRET: Final = "q3Nf8uBt1xWk-r5Jm7Ds0gPz-4cHy9vLe"
 AT: Final = 1_800_000_000
 COOKIE: Final = mint.V5_SECURE_COOKIE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.cli.advice import ADVICE
-from proxy.errors import ProxyError, Refusal, SessionStoreDown
+from proxy.errors import LimitStoreDown, ProxyError, Refusal, SessionStoreDown
 
 
 def codes(base: type[ProxyError]) -> set[str]:
@@ -12,7 +12,7 @@ def codes(base: type[ProxyError]) -> set[str]:
 
 
 def test_every_refusal_has_its_advice_and_nothing_else_has() -> None:
-    assert set(ADVICE) == codes(Refusal) | {SessionStoreDown.code}
+    assert set(ADVICE) == codes(Refusal) | {SessionStoreDown.code, LimitStoreDown.code}
 
 
 def test_advice_is_a_sentence() -> None:

@@ -14,6 +14,7 @@ from tests.cli.conftest import Gatelodge, Said
 from tests.cli.example import CONFIG, SECRET
 from tests.support.adapters import ADAPTERS
 from tests.support.postgres import Database
+from tests.support.valkey import Valkey
 
 Check = Any
 
@@ -121,6 +122,7 @@ def test_json_when_all_is_well(check: Check, endpoint: str) -> None:
         "tests": 0,
         "endpoints": [{"upstream": "api", "endpoint": endpoint, "problem": ""}],
         "databases": [],
+        "redis": None,
     }
 
 
@@ -193,3 +195,17 @@ def test_no_secret_is_printed(check: Check) -> None:
             said = check(text, *words)
             assert said.code == 1
             assert SECRET not in said.out + said.err
+
+
+def test_connect_asks_redis(check: Check, valkey: Valkey, endpoint: str) -> None:
+    said = check(with_endpoints(endpoint) + f"redis: {{url: {valkey.url}}}\n", "--connect")
+    assert said.code == 0
+    assert "redis: it can be asked\n" in said.err
+    text = with_endpoints(endpoint) + "redis: {url: 'redis://:hunter2@127.0.0.1:1'}\n"
+    said = check(text, "--connect")
+    assert said.code == 1
+    assert "redis: it cannot be asked: no connection: Connection refused\n" in said.err
+    assert json.loads(check(text, "--connect", "--json").out)["redis"] == {
+        "problem": "no connection: Connection refused"
+    }
+    assert check(text).code == 0

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
-from proxy.cli.connect import Reached, connect_all
+import pytest
+
+from proxy.cli.connect import Reached, ask_redis, connect_all
 from proxy.config.load import loads
 from proxy.config.model import Config
 from tests.cli import certificates
+from tests.support.valkey import Valkey
 
 
 def config(*endpoints: str, **more: Any) -> Config:
@@ -122,3 +126,37 @@ async def test_a_name_without_an_address_is_told() -> None:
     [reached] = await connect_all(named("api.invalid:80"))
     assert reached.endpoint == "http://api.invalid"
     assert reached.problem.startswith("no address is known: ")
+
+
+def with_redis(keys: str) -> Config:
+    return loads(
+        "upstreams: {api: {endpoints: [http://127.0.0.1:1]}}\n"
+        "routes: [{path: /**, upstream: api, auth: public}]\n"
+        f"redis: {{{keys}}}\n",
+        "x.yaml",
+        {},
+    ).config
+
+
+async def test_redis_is_asked_without_counting_anything(valkey: Valkey) -> None:
+    assert await ask_redis(with_redis(f"url: {valkey.url}")) == ""
+    async with valkey.client() as client:
+        assert await client.dbsize() == 0
+
+
+async def test_why_redis_cannot_be_asked_is_told(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = await ask_redis(with_redis("url: redis://127.0.0.1:1, password: hunter2"))
+    assert refused == "no connection: Connection refused"
+    monkeypatch.setattr("proxy.limits.shared.CONNECT", 0.05)
+    valkey.freeze()
+    assert await ask_redis(with_redis(f"url: {valkey.url}")) == "no answer in time"
+    monkeypatch.setitem(sys.modules, "redis", None)
+    missing = await ask_redis(with_redis(f"url: {valkey.url}"))
+    assert missing is not None
+    assert "pip install 'gatelodge[redis]'" in missing
+
+
+async def test_without_redis_nobody_is_asked() -> None:
+    assert await ask_redis(config("http://127.0.0.1:1")) is None

@@ -94,6 +94,12 @@ def test_health_is_answered_before_any_routing(explain: Explain) -> None:
     assert explain("GET", "/healthz/").code == 1
 
 
+def test_health_is_not_answered_to_what_is_refused_before(explain: Explain) -> None:
+    said = explain("BREW", "/healthz")
+    assert said.code == 1
+    assert "501" in said.out
+
+
 PLAIN = CONFIG.replace("public_origin: https://api.example.com\n", "")
 
 
@@ -113,6 +119,8 @@ def test_https_that_the_gateway_cannot_know_of_is_noted(explain: Explain) -> Non
     [
         ["GET"],
         ["GET", "nonsense"],
+        ["GET", "/a b"],
+        ["GET", "/a\nb"],
         ["GET", "/x", "-H", "no colon"],
         ["GET", "/x", "-H", "A: b\nC: d"],
         ["GET", "/x", "--cookie", "a\r\nb"],

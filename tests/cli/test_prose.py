@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.cli.prose import demands, prose
-from tests.cli.example import AT, COOKIE, cookie, steps, token
+from tests.cli.example import AT, CONFIG, COOKIE, cookie, steps, token
 
 CLAIMS: dict[str, Any] = {
     "name": "Zoë",
@@ -160,3 +160,14 @@ def test_advice_and_notes_are_wrapped() -> None:
 def test_a_route_demands_in_one_line() -> None:
     assert demands("public", {}) == "public"
     assert demands("optional", {"claims": {"a.b": [1, True]}}) == "optional, a.b = 1 or True"
+
+
+def test_limits_are_told_by_whom_they_count() -> None:
+    text = f"{CONFIG}rate_limit: [{{by: ip, rate: 100/m}}, {{by: user, rate: 9/s, burst: 20}}]\n"
+    words = prose(steps("/x", cookie(token()), text=text), AT)
+    assert (
+        "  limits    100/m by ip (burst 100), of all routes: counted for the address 127.0.0.1\n"
+        "            9/s by user (burst 20), of all routes: counted for this user\n"
+    ) in words
+    nobody = prose(steps("/maybe/x", text=text), AT)
+    assert "9/s by user (burst 20), of all routes: counted for the address 127.0.0.1" in nobody

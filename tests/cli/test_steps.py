@@ -53,6 +53,7 @@ def test_a_forwarded_request_tells_every_step() -> None:
         "cookies_ignored": [{"name": "theme", "reason": "no session has a cookie of this name"}],
         "principal": {"id": "u-1", "email": None, "name": "Zoë", "roles": ["user", "eu"]},
         "policy": {"auth": "required", "require": {}, "met": True},
+        "rate_limits": [],
         "upstream": {
             "name": "api",
             "endpoints": ["http://127.0.0.1:8001", "http://127.0.0.1:8002"],
@@ -305,3 +306,35 @@ def test_routes_of_one_path_are_told_apart_by_method_and_host() -> None:
 
 def test_a_route_without_requirements_has_none() -> None:
     assert requirements(loaded().config.routes[0]) == {}
+
+
+LIMITED = f"""{CONFIG}rate_limit: [{{by: ip, rate: 100/m}}, {{by: user, rate: 9/s, burst: 20}}]
+redis: {{url: redis://127.0.0.1:1}}
+""".replace("path: /page,", "path: /page, rate_limit: {by: route, rate: 1/h, shared: false},")
+
+
+def test_the_limits_are_told_and_as_whose_a_request_would_count() -> None:
+    top = [
+        {"scope": None, "by": "ip", "rate": "100/m", "burst": 100, "shared": True},
+        {"scope": None, "by": "user", "rate": "9/s", "burst": 20, "shared": True},
+    ]
+
+    def told(url: str, *headers: tuple[str, str], method: str = "GET") -> Any:
+        return steps(url, *headers, method=method, text=LIMITED)["rate_limits"]
+
+    ip, user = ({**limit, "counted_by": limit["by"]} for limit in top)
+    nobody = user | {"counted_by": "ip"}
+    assert told("/x", cookie(token())) == [ip, user]
+    assert told("/x") == told("/x", cookie("a.b")) == [ip, nobody]
+    assert told("/public/x", cookie(token())) == [ip, nobody]
+    [own] = told("/page", cookie(token()))
+    assert (own["scope"], own["by"], own["counted_by"]) == ("/page", "route", "route")
+    assert own["shared"] is False
+    preflight = ("Origin", "https://app.example.com"), ("Access-Control-Request-Method", "GET")
+    assert told("/x", *preflight, method="OPTIONS") == []
+    assert told("/a/../b") is None
+
+
+def test_to_explain_a_request_counts_nothing() -> None:
+    for _ in range(3):
+        assert steps("/page", cookie(token()), text=LIMITED)["outcome"]["verdict"] == "forwarded"

@@ -13,7 +13,7 @@ def test_cors_has_the_defaults_of_the_contract() -> None:
         "origins": (),
         "methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
         "headers": "any",
-        "expose": ("X-Request-Id", "Retry-After"),
+        "expose": ("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy"),
         "max_age": 600.0,
         "private_network": False,
     }

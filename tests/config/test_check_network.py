@@ -35,6 +35,26 @@ def test_a_clash_with_a_default_is_told_where_something_is_written() -> None:
 
 
 @pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("x", "it is shorter than 32 bytes"),
+        ("hunter2", "it is shorter than 32 bytes"),
+        ("a" * 40, "it has few different characters"),
+        ("change-me-to-something-with-32-bytes", "it reads like the placeholder of an example"),
+    ],
+)
+def test_an_admin_token_that_could_be_guessed_is_refused(token: str, reason: str) -> None:
+    advice = "make a new one, for example with: openssl rand -base64 32"
+    found = told(written(admin_token=token))
+    assert found == [f"admin_token: this token is weak: {reason}; {advice}"]
+
+
+def test_an_admin_token_from_a_generator_is_taken() -> None:
+    assert told(written(admin_token="'${AUTH_SECRET}'")) == []
+    assert told(written(admin_token="'${NONE:-}'")) == []
+
+
+@pytest.mark.parametrize(
     "text",
     ["10.0.0.0/8", "10.1.2.3", "10.1.2.3/32", "'::1'", "'fd00::/8'", "unix", "172.16.0.0/12"],
 )

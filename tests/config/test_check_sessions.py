@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 
 import pytest
 
 from proxy.core.session import SessionRule
 from tests.config.helpers import SECRET, config_of, told, written
 
-OCT = json.dumps({"kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"})
-LONG = json.dumps({"kty": "oct", "k": base64.urlsafe_b64encode(bytes(range(64))).decode()[:-2]})
-ODD = json.dumps({"kty": "oct", "k": base64.urlsafe_b64encode(bytes(range(48))).decode()})
+BYTES = random.Random(3).randbytes(64)
+OCT = json.dumps({"kty": "oct", "k": "_T_rPJJQt5dKm1KLaWNjIaRhtV71W3vq_YCamp6SW3k"})
+LONG = json.dumps({"kty": "oct", "k": base64.urlsafe_b64encode(BYTES).decode()[:-2]})
+ODD = json.dumps({"kty": "oct", "k": base64.urlsafe_b64encode(BYTES[:48]).decode()})
 SHORT = json.dumps({"kty": "oct", "k": "aHVudGVyMg"})
 EC = json.dumps(
     {

@@ -150,3 +150,33 @@ def test_the_login_url_may_be_replaced_and_taken_away(route: str, url: str | Non
 )
 def test_websockets_are_off_where_anybody_may_come(route: str, opens: bool) -> None:
     assert inherit.upgrades(with_route(route).routes[0]) is opens
+
+
+@pytest.mark.parametrize(
+    ("route", "own", "rates"),
+    [
+        ("auth: required", False, ["5/m"]),
+        ("rate_limit: {by: ip, rate: 1/s}", True, ["1/s"]),
+        ("rate_limit: off", True, []),
+    ],
+)
+def test_a_route_s_rate_limit_stands_in_the_place_of_the_top_level_s(
+    route: str, own: bool, rates: list[str]
+) -> None:
+    config = with_route(route, rate_limit="{by: user, rate: 5/m}")
+    is_own, limits = inherit.rate_limits_for(config, config.routes[0])
+    assert (is_own, [str(limit.rate) for limit in limits]) == (own, rates)
+
+
+@pytest.mark.parametrize(
+    ("redis", "shared", "expected"),
+    [
+        ("", "", False),
+        ("{url: redis://a}", "", True),
+        ("{url: redis://a}", ", shared: false", False),
+        ("{url: redis://a}", ", shared: true", True),
+    ],
+)
+def test_where_there_is_a_server_limits_are_shared(redis: str, shared: str, expected: bool) -> None:
+    config = config_of(written(rate_limit=f"{{by: ip, rate: 1/s{shared}}}", redis=redis))
+    assert inherit.is_shared(config, config.rate_limit[0]) is expected

@@ -27,6 +27,7 @@ def test_the_top_level_has_the_keys_of_the_contract() -> None:
         "csrf",
         "limits",
         "rate_limit",
+        "redis",
         "upstreams",
         "routes",
         "login_url",

@@ -7,7 +7,7 @@ import json
 from proxy.config.redact import redacted
 from tests.config.helpers import ENV, SECRET, config_of, written
 
-KEY = json.dumps({"kty": "oct", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"})
+KEY = json.dumps({"kty": "oct", "k": "_T_rPJJQt5dKm1KLaWNjIaRhtV71W3vq_YCamp6SW3k"})
 TEXT = written(
     admin_token="'${AUTH_SECRET}'",
     sessions="{web: {secret: ['${AUTH_SECRET}'], "
@@ -30,7 +30,7 @@ def test_secrets_are_covered() -> None:
     assert values["tests"][0]["cookies"] == {"session": "***"}
     text = json.dumps(values)
     assert SECRET not in text
-    assert "AAECAwQ" not in text
+    assert "_T_rPJJ" not in text
 
 
 def test_values_are_in_the_words_of_the_file() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy.config.units import (
     Address,
     Endpoint,
+    Rate,
     format_duration,
     format_size,
     is_host,
@@ -264,3 +265,30 @@ def test_a_socket_path_has_bounds() -> None:
     assert parse_unix_path("/" + "x" * 102) == "/" + "x" * 102
     with pytest.raises(ValueError, match="at most 103 bytes"):
         parse_unix_path("/" + "x" * 103)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1/s", Rate(1, 1)),
+        ("100/m", Rate(100, 60)),
+        ("1000/h", Rate(1000, 3600)),
+        ("99999999/d", Rate(99_999_999, 86400)),
+        ("100000/s", Rate(100_000, 1)),
+    ],
+)
+def test_a_rate_is_a_number_and_a_unit_of_time(text: str, rate: Rate) -> None:
+    assert Rate.parse(text) == rate
+    assert str(rate) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "100", "/m", "0/m", "01/m", "-1/m", "1.5/m", "1/ms", "1/M", "1/min", "1 /m", "1/m "),
+        *("1/2m", "1/m/m", "100001/s", "6000001/m", "100000000/d", "\u0661/m"),
+    ],
+)
+def test_other_rates_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be"):
+        Rate.parse(text)

@@ -128,7 +128,10 @@ UPSTREAM_CORS = [
 OURS = [
     ("Access-Control-Allow-Origin", APP),
     ("Access-Control-Allow-Credentials", "true"),
-    ("Access-Control-Expose-Headers", "X-Request-Id, Retry-After, X-Total-Count"),
+    (
+        "Access-Control-Expose-Headers",
+        "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-Total-Count",
+    ),
     ("Vary", "Origin"),
 ]
 

@@ -9,6 +9,7 @@ from proxy.core.cors import Cors, is_preflight
 from proxy.core.head import RequestHead
 from proxy.errors import BadRequest, OriginRefused
 
+OURS = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"
 APP, EVIL = "https://app.example.test", "https://evil.test"
 METHOD, HEADERS = "Access-Control-Request-Method", "Access-Control-Request-Headers"
 PRIVATE = "Access-Control-Request-Private-Network"
@@ -39,7 +40,7 @@ def fields(lines: bytes) -> dict[str, str]:
 GRANTED = {
     "Access-Control-Allow-Origin": APP,
     "Access-Control-Allow-Credentials": "true",
-    "Access-Control-Expose-Headers": "X-Request-Id, Retry-After, X-Total-Count",
+    "Access-Control-Expose-Headers": f"{OURS}, X-Total-Count",
     "Vary": "Origin",
 }
 
@@ -94,7 +95,7 @@ def test_cors_that_is_off_says_nothing(rules: Cors) -> None:
 def test_the_upstreams_exposed_headers_are_joined_to_ours() -> None:
     rules = cors()
     lines = rules.grant_exposing(head(("Origin", APP)), b"x-total-count,X-Page ,, bad name,\xff, *")
-    expected = "X-Request-Id, Retry-After, X-Total-Count, X-Page, *"
+    expected = "X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-Total-Count, X-Page, *"
     assert fields(lines) == GRANTED | {"Access-Control-Expose-Headers": expected}
     assert fields(rules.grant_exposing(head(("Origin", EVIL)), b"X-A")) == {"Vary": "Origin"}
     assert rules.merge_expose(b"") == rules.expose
@@ -102,8 +103,8 @@ def test_the_upstreams_exposed_headers_are_joined_to_ours() -> None:
 
 
 def test_our_own_headers_are_always_exposed_and_once() -> None:
-    assert cors(expose=[]).expose == b"X-Request-Id, Retry-After"
-    assert cors(expose=["retry-after", "X-A"]).expose == b"X-Request-Id, Retry-After, X-A"
+    assert cors(expose=[]).expose == OURS.encode()
+    assert cors(expose=["retry-after", "X-A"]).expose == f"{OURS}, X-A".encode()
 
 
 def test_a_preflight_is_options_with_origin_and_method() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +11,9 @@ import pytest
 from proxy import errors
 from proxy.core.decision import Permit, Reply, decide
 from proxy.core.exchange import Exchange
+from proxy.core.head import RequestHead
 from proxy.core.headers import STATUS_LINES
+from proxy.core.limits import Demand
 from proxy.core.session import Credential
 from proxy.gateway import respond
 from proxy.session.resolver import Resolver
@@ -626,7 +629,7 @@ def test_a_page_may_read_every_refusal(
     assert isinstance(outcome, errors.ProxyError)
     assert type(outcome) is error
     lines = lines_of(
-        respond.problem(x, outcome, close=False).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        respond.problem(x, outcome, NOW, close=False).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     )
     assert values(lines[1], "Access-Control-Allow-Origin") == [APP]
     assert values(lines[1], "Vary") == ["Origin"]
@@ -812,3 +815,88 @@ def test_every_way_to_make_one_would_be_seen(source: str) -> None:
     assert (
         permits_made("def f(p: Permit) -> None: isinstance(p, Permit); 'a'.replace('a', 'b')") == []
     )
+
+
+# Rate limits: when they are asked, and as whose request one counts.
+
+LIMITED = rules_of(f"""{TEXT}
+rate_limit: [{{by: user, rate: 9/m}}, {{by: ip, rate: 5/m}}]
+""")
+
+
+class Limits:
+    """Notes who is counted; refuses by the limits whose `by` is told."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.asked: list[list[tuple[str, Any]]] = []
+        self._refuses = refuses
+
+    async def take(self, demands: Sequence[Demand]) -> None:
+        self.asked.append([(limit.by, key) for limit, key in demands])
+        if any(limit.by == self._refuses for limit, _ in demands):
+            raise errors.RateLimited(self._refuses)
+
+
+def limited(
+    request: RequestHead, refuses: str = "", resolver: FakeResolver | None = None
+) -> tuple[Limits, Outcome, FakeResolver]:
+    limits, resolver = Limits(refuses), resolver or FakeResolver({"user": session("u-1")})
+    x = exchange(request, LIMITED.cors)
+    outcome: Outcome
+    try:
+        outcome = finish(decide(x, LIMITED, resolver.resolve, limits.take))
+    except errors.ProxyError as error:
+        outcome = error
+    return limits, outcome, resolver
+
+
+def test_an_address_is_counted_before_a_session_is_looked_at_and_a_user_after() -> None:
+    limits, outcome, _ = limited(head(cookie("user"), target="/x"))
+    assert isinstance(outcome, Permit)
+    assert limits.asked == [[("ip", STRANGER)], [("user", ("web", "u-1"))]]
+    limits, outcome, resolver = limited(head(cookie("user"), target="/x"), refuses="ip")
+    assert isinstance(outcome, errors.RateLimited)
+    assert (len(limits.asked), resolver.asked) == (1, [])
+
+
+def test_who_is_not_admitted_is_counted_by_the_address_alone() -> None:
+    for fields in ([], [cookie("unknown")]):
+        limits, outcome, _ = limited(head(*fields, target="/x"))
+        assert isinstance(outcome, errors.Unauthorized)
+        assert limits.asked == [[("ip", STRANGER)]]
+    limits, outcome, _ = limited(head(cookie("user"), target="/admin/x"))
+    assert isinstance(outcome, errors.Forbidden)
+    assert limits.asked == [[("ip", STRANGER)]]
+
+
+def test_nobody_is_counted_as_a_user_by_his_address() -> None:
+    limits, outcome, _ = limited(head(target="/optional/x"))
+    assert isinstance(outcome, Permit)
+    assert limits.asked == [[("ip", STRANGER)], [("user", STRANGER)]]
+    limits, outcome, _ = limited(head(cookie("user"), target="/public/x"))
+    assert isinstance(outcome, Permit)
+    assert limits.asked == [[("user", STRANGER), ("ip", STRANGER)]]
+
+
+def test_a_user_who_asks_too_often_is_refused_and_not_sent_to_sign_in() -> None:
+    _, outcome, _ = limited(head(cookie("user"), target="/x"), refuses="user")
+    assert isinstance(outcome, errors.RateLimited)
+
+
+def test_what_ends_before_a_route_is_taken_is_not_counted() -> None:
+    preflight = (("Origin", APP), ("Access-Control-Request-Method", "GET"))
+    for request in (
+        head(*preflight, method="OPTIONS", target="/x"),
+        head(*preflight, method="OPTIONS", target="/nothing/../here"),
+        head(target="/a/../b"),
+        head(target="/split", method="DELETE"),
+    ):
+        limits, outcome, _ = limited(request)
+        assert not isinstance(outcome, Permit)
+        assert limits.asked == []
+
+
+def test_without_a_counter_no_limit_is_asked() -> None:
+    x = exchange(head(cookie("user"), target="/x"), LIMITED.cors)
+    resolver = FakeResolver({"user": session("u-1")})
+    assert isinstance(finish(decide(x, LIMITED, resolver.resolve)), Permit)

@@ -114,16 +114,34 @@ def test_http_1_0_has_no_codings() -> None:
     assert refusal(CHUNKED, minor=0) is errors.BadRequest
 
 
-@pytest.mark.parametrize("value", ["100-continue", "100-Continue"])
+@pytest.mark.parametrize("value", ["100-continue", "100-Continue", ""])
 def test_the_one_expectation_can_be_met(value: str) -> None:
     check(("Expect", value))
 
 
-@pytest.mark.parametrize("value", ["", "x", "100-continue, x", "100-continue;q=1", "200-ok"])
+@pytest.mark.parametrize("value", ["x", ",", "100-continue, x", "100-continue;q=1", "200-ok"])
 def test_another_expectation_fails(value: str) -> None:
     assert refusal(("Expect", value)) is errors.ExpectationFailed
     # RFC 9110 section 10.1.1: what HTTP/1.0 expects is ignored.
     check(("Expect", value), minor=0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes"),
+    [
+        ([], {}),
+        ([], {"minor": -1}),
+        ([], {"method": "TRACE"}),
+        ([("Expect", "x")], {}),
+        ([("Transfer-Encoding", "gzip")], {"method": "POST"}),
+        ([("Transfer-Encoding", "gzip")], {"minor": 0}),
+    ],
+)
+def test_what_passes_the_check_is_served(
+    fields: list[tuple[str, str]], changes: dict[str, Any]
+) -> None:
+    served = framing.is_served(head(*fields, **changes), LIMITS)
+    assert served is (refusal(*fields, **changes) is None)
 
 
 def test_a_second_expectation_is_not_overlooked() -> None:
@@ -154,6 +172,8 @@ def test_what_the_head_says_of_the_body(
     waiting = head(*fields, ("Expect", "100-continue"), method="POST")
     assert framing.expects_continue(waiting) == body
     assert not framing.expects_continue(request)
+    # An empty list of expectations waits for nothing.
+    assert not framing.expects_continue(head(*fields, ("Expect", ""), method="POST"))
     # A 100 would be the answer itself to a client of HTTP/1.0.
     old = head(*fields, ("Expect", "100-continue"), method="POST", minor=0)
     assert not framing.expects_continue(old)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from proxy.config.model import PrincipalPaths
 from proxy.core.identity import (
+    ID_CHARS_MAX,
+    VALUE_BYTES_MAX,
     IdentityHeaders,
     Principal,
     PrincipalReader,
@@ -67,6 +69,31 @@ def test_the_id(claims: dict[str, Any], identity: str) -> None:
 )
 def test_claims_that_name_nobody_are_no_principal(claims: dict[str, Any]) -> None:
     assert READER.read(claims) is None
+
+
+@pytest.mark.parametrize("letter", ["a", "%", "é", "\U0001f600"])
+def test_an_id_is_no_longer_than_a_header_can_hold(letter: str) -> None:
+    longest = letter * ID_CHARS_MAX
+    assert read(sub=longest).id == longest
+    assert HEADERS.lines(read(sub=longest)).startswith(b"X-User-Id: ")
+    assert READER.read({"sub": longest + letter}) is None
+    assert READER.read({"sub": longest + letter, "id": "x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "longer"),
+    [
+        ("n" * VALUE_BYTES_MAX, "n"),
+        ("é" * (VALUE_BYTES_MAX // 6), "é"),
+        (["r" * 799] * 10, "r"),
+    ],
+    ids=["a text", "encoded", "a list"],
+)
+def test_a_value_longer_than_backends_take_is_not_sent(value: Any, longer: str) -> None:
+    assert encode_value(value) is not None
+    more = [*value[:-1], value[-1] + longer * 2] if isinstance(value, list) else value + longer
+    assert encode_value(more) is None
+    assert encode_value("x" * 1_000_000) is None
 
 
 def test_email_and_name_are_texts() -> None:
@@ -164,6 +191,9 @@ def test_a_value_is_encoded(value: Any, sent: bytes) -> None:
         [["a"]],
         "\ud800x",
         ["\ud800"],
+        float("inf"),
+        float("nan"),
+        [1, float("-inf")],
     ],
     ids=repr,
 )

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from proxy.config.model import CorsConfig, Timeouts
+from proxy.config.model import CorsConfig, Rate, Timeouts
 from proxy.core.cors import Cors
 from proxy.core.identity import IdentityHeaders
+from proxy.core.limits import Limit, RouteLimits
 from proxy.core.origin import OriginCheck
 from proxy.core.pattern import Pattern
 from proxy.core.policy import Policy
@@ -51,6 +52,7 @@ def route(
         "case_sensitive": False,
         "strict_slash": False,
         "login_url": None,
+        "limits": RouteLimits(),
     }
     return Route(**(settings | changes))
 
@@ -293,6 +295,7 @@ GUARDS = {
     "origins": {"origin_check": OriginCheck(True, ["https://a.test"], None)},
     "cors": {"cors": Cors(CorsConfig(origins=("https://a.test",)))},
     "upgrade": {"upgrade": False},
+    "rate limits": {"limits": RouteLimits((Limit("/x", "ip", Rate(5, 60), 5),))},
 }
 
 
@@ -307,12 +310,13 @@ def test_another_guard_makes_a_path_ambiguous(changes: dict[str, Any]) -> None:
 NO_GUARDS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "upstream": {"upstream": "other"},
-    "limits": {"body_limit": 5, "body_idle": 1.0, "attempts": 1},
+    "sizes": {"body_limit": 5, "body_idle": 1.0, "attempts": 1},
     "rewrite": {"rewrite": Rewrite.strip("/x/**", "/x")},
     "equal rules, compiled again": {
         "policy": Policy("required"),
         "cors": Cors(CorsConfig()),
         "origin_check": OriginCheck(True, [], None),
+        "limits": RouteLimits(),
     },
 }
 
@@ -524,3 +528,79 @@ def test_no_backend_reads_an_allowed_encoded_slash_as_another_guard(
             *backend_choices(routes, kept, forgives),
         ]
         assert {choice.policy for choice in choices} == {chosen.policy}
+
+
+# Rewritten paths: what another route guards is not reached by the back door.
+
+
+def rewriting(path: str, result: str, auth: Auth = "required", **changes: Any) -> Route:
+    return route(path, auth, rewrite=Rewrite.replace(path, result), **changes)
+
+
+def rewritten(table: RouteTable, sent: str, method: str = "GET", host: str = HOST) -> object:
+    """Return what the upstream would see, or the refusal."""
+    target = canonicalise(sent, method, Host(host, None))
+    chosen = table.match(host, target, method)
+    assert chosen.rewrite is not None
+    try:
+        seen, _ = chosen.rewrite.apply(target)
+        table.check_rewritten(chosen, host, canonicalise(seen, method, Host(host, None)), method)
+    except BadRequest as refusal:
+        return type(refusal)
+    return seen
+
+
+def test_a_rewritten_path_reaches_what_was_written_but_no_stricter_part_of_it() -> None:
+    table = RouteTable(
+        [
+            rewriting("/v1/**", "/**"),
+            rewriting("/hook", "/internal/hook", "public"),
+            rewriting("/open/**", "/public/**", "public"),
+            admin("/admin/**"),
+            admin("/internal/**"),
+            route("/public/**", "public"),
+            route("/**"),
+        ]
+    )
+    assert rewritten(table, "/v1/x") == "/x"
+    assert rewritten(table, "/v1/public/x") == "/public/x"  # demands less
+    assert rewritten(table, "/v1/admin/x") is AmbiguousPath
+    assert rewritten(table, "/v1/ADMIN/x") is AmbiguousPath
+    assert rewritten(table, "/v1/admin;v=1/x") is AmbiguousPath
+    assert rewritten(table, "/v1/x/admin") == "/x/admin"
+    assert rewritten(table, "/hook") == "/internal/hook"  # these very words were written down
+    assert rewritten(table, "/open/x") == "/public/x"
+    assert rewritten(table, "/v1//x") is AmbiguousPath
+
+
+def test_only_routes_to_the_same_upstream_and_for_the_host_guard_a_rewritten_path() -> None:
+    table = RouteTable(
+        [
+            rewriting("/v1/**", "/**"),
+            admin("/elsewhere/**", upstream="other"),
+            admin("/there/**", host="b.example.test"),
+            rewriting("/v2/**", "/**", host="*.example.test"),
+            admin("/wild/**", host="*.example.test"),
+            admin("/all/**"),
+        ]
+    )
+    assert rewritten(table, "/v1/elsewhere/x") == "/elsewhere/x"
+    assert rewritten(table, "/v1/there/x", host="a.test") == "/there/x"
+    assert rewritten(table, "/v1/there/x", host="b.example.test") is AmbiguousPath
+    assert rewritten(table, "/v1/wild/x", host="c.example.test") is AmbiguousPath
+    assert rewritten(table, "/v2/all/x", host="c.example.test") is AmbiguousPath
+    assert rewritten(table, "/v2/x", host="b.example.test") == "/x"
+
+
+def test_what_another_rewritten_route_reaches_is_guarded_as_that_one() -> None:
+    table = RouteTable(
+        [
+            rewriting("/v1/**", "/**", "public"),
+            admin("/ops/**", rewrite=Rewrite.replace("/ops/**", "/internal/**")),
+            admin("/only/post", methods={"POST"}),
+        ]
+    )
+    assert rewritten(table, "/v1/internal/x") is AmbiguousPath
+    assert rewritten(table, "/ops/x") == "/internal/x"
+    assert rewritten(table, "/v1/only/post") is AmbiguousPath
+    assert rewritten(table, "/v1/only/post", "POST") is AmbiguousPath

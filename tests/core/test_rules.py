@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from proxy.config.model import Config, SessionConfig
+from proxy.config.model import Config, Rate, SessionConfig
 from proxy.core.headers import DROP
+from proxy.core.limits import Limit
 from proxy.core.routing import Route
 from proxy.core.rules import RuleError, compile_rules
 from proxy.core.session import Credential
@@ -319,3 +320,25 @@ routes: [{path: /**, upstream: api, auth: public}]
     assert not rules.cors.enabled
     assert config_of(text).sessions == {}
     assert rules.routes.rows()[0].login_url is None
+
+
+def test_limits_of_all_routes_are_one_and_those_of_a_route_its_own() -> None:
+    config = config_of(f"""
+sessions: {{web: {{secret: {SECRET}}}}}
+upstreams: {{api: {{endpoints: [http://127.0.0.1:8000]}}}}
+rate_limit: [{{by: ip, rate: 9/m}}, {{by: user, rate: 5/m, burst: 2}}]
+routes:
+  - {{path: /a, upstream: api, auth: optional}}
+  - {{path: /b, upstream: api, auth: public}}
+  - {{path: /c, methods: [POST], upstream: api, auth: public, rate_limit: {{by: ip, rate: 9/m}}}}
+  - {{path: /d, upstream: api, auth: public, rate_limit: off}}
+""")
+    rules = compile_rules(config)
+    a, b, c, d = sorted(rules.routes.rows(), key=lambda route: route.path)
+    ip, user = Limit("", "ip", Rate(9, 60), 9), Limit("", "user", Rate(5, 60), 2)
+    own = Limit("POST /c", "ip", Rate(9, 60), 9)
+    assert (a.limits.early, a.limits.late) == ((ip,), (user,))
+    assert (b.limits.early, b.limits.late) == ((ip, user), ())
+    assert (c.limits.early, c.limits.late) == ((own,), ())
+    assert d.limits.listed == ()
+    assert rules.rate_limits == [ip, user, own]

@@ -97,11 +97,8 @@ async def test_no_secret_is_ever_in_a_line(gateway: LocalGateway) -> None:
 
 async def test_path_and_user_cannot_forge_a_line(gateway: LocalGateway) -> None:
     forged = '\n{"event": "request", "user": "root"}\x1b[2J\u2028\ud7ff'
-    async with RawClient(gateway.port) as client:
-        await client.send(request("GET", '/api/%0a%1b[2J"x', signed_in(forged)))
-        await client.read_answers()
-        await client.send(request("GET", "/api/x", signed_in(forged)))
-        await client.read_answers(2)
+    await gateway.ask("GET", '/api/%0a%1b[2J"x', signed_in(forged))
+    await gateway.ask("GET", "/api/x", signed_in(forged))
     await gateway.until(lambda: len(gateway.log_lines()) == 2)
     text = gateway.log_text()
     assert text.isascii()
@@ -113,7 +110,7 @@ async def test_path_and_user_cannot_forge_a_line(gateway: LocalGateway) -> None:
 
 async def test_long_values_are_cut(upstream: StubUpstream) -> None:
     async with LocalGateway(settings(upstream.url)) as gateway:
-        await gateway.ask("GET", f"/api/{'x' * 8000}", signed_in("u" * 3000))
+        await gateway.ask("GET", f"/api/{'x' * 8000}", signed_in("u" * 500))
         line = await gateway.logged()
     assert len(line["path"]) <= 1024
     assert len(line["user"]) <= 256

@@ -24,7 +24,9 @@ async def test_upstreams_own_cors_headers_are_replaced(
     assert {name: value for name, value in answer.headers if name.startswith(b"Access")} == {
         b"Access-Control-Allow-Origin": ORIGIN.encode(),
         b"Access-Control-Allow-Credentials": b"true",
-        b"Access-Control-Expose-Headers": b"X-Request-Id, Retry-After, X-Total-Count, ETag",
+        b"Access-Control-Expose-Headers": (
+            b"X-Request-Id, Retry-After, RateLimit, RateLimit-Policy, X-Total-Count, ETag"
+        ),
     }
     assert answer.values("Vary") == ["Accept-Encoding", "Origin", "Cookie, Authorization"]
 

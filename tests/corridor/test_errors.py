@@ -206,7 +206,7 @@ async def test_405_says_what_is_offered(
     [
         pytest.param(request("HEAD", "/api/x"), True, id="401"),
         pytest.param(request("HEAD", "/nowhere"), True, id="404"),
-        pytest.param(request("HEAD", "/a%zz"), True, id="400"),
+        pytest.param(request("HEAD", "/api//"), True, id="400"),
     ],
 )
 async def test_head_gets_no_body(gateway: LocalGateway, data: bytes, head: bool) -> None:

@@ -70,3 +70,27 @@ async def test_body_that_nobody_wants_ends_the_connection(gateway: LocalGateway)
 async def test_without_a_health_path_it_is_a_path_like_any(upstream: StubUpstream) -> None:
     async with LocalGateway(settings(upstream.url)) as gateway:
         assert (await gateway.ask("GET", "/healthz")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "status"),
+    [
+        ("GET /healthz HTTP/1.0", "", 200),
+        ("OPTIONS /healthz HTTP/1.0", "", 200),
+        ("GET /healthz HTTP/0.9", "Host: a\r\n", 400),
+        ("GET /healthz HTTP/2.0", "Host: a\r\n", 400),
+        ("TRACE /healthz HTTP/1.1", "Host: a\r\n", 501),
+        ("BREW /healthz HTTP/1.1", "Host: a\r\n", 501),
+        ("POST /healthz HTTP/1.1", "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        ("GET /healthz HTTP/1.1", "Host: a\r\nExpect: x\r\n", 417),
+        ("GET /healthz HTTP/1.1", "", 400),
+    ],
+)
+async def test_what_is_no_request_is_refused_here_too(
+    gateway: LocalGateway, upstream: StubUpstream, line: str, fields: str, status: int
+) -> None:
+    async with RawClient(gateway.port) as client:
+        await client.send(f"{line}\r\n{fields}\r\n".encode())
+        [answer] = await client.read_answers()
+    assert answer.status == status
+    assert upstream.connections == []

@@ -33,10 +33,10 @@ async def test_pipelined_requests_keep_their_bodies_and_users_apart(
 ) -> None:
     data = (
         request("POST", "/api/a", signed_in("u-1"), body=b"one")
-        + request("POST", "/api/b", "Transfer-Encoding: chunked", signed_in("u-2"))
-        + b"3\r\ntwo\r\n0\r\n\r\n"
+        + request("POST", "/api/b", signed_in("u-2"), body=b"two")
         + request("POST", "/api/c", body=b"nobody")
-        + request("POST", "/api/d", signed_in("u-4"), body=b"four")
+        + request("POST", "/api/d", "Transfer-Encoding: chunked", signed_in("u-4"))
+        + b"4\r\nfour\r\n0\r\n\r\n"
     )
     async with RawClient(gateway.port) as client:
         for start in range(0, len(data), 7):

@@ -29,6 +29,7 @@ GET: Final = request("GET", "/api/x?q=1", COOKIE_LINE, "Origin: https://app.exam
 _IDS: Final = re.compile(
     rb'(?i)(x-request-id: |"request_id":")[0-9a-f]{32}|(traceparent: 00-)[0-9a-f]{32}-[0-9a-f]{16}'
 )
+_DATE: Final = re.compile(rb"(?<=Date: )[A-Z][a-z]{2}, [0-9]{2} [^\r\n]{18}GMT")
 _NEW_IDS: Final = re.compile(
     rb"(?<=X-Request-Id: )[0-9a-f]{32}"
     rb"|(?<=00-)[0-9a-f]{32}-[0-9a-f]{16}(?=-00)|(?<=-)[0-9a-f]{16}(?=-01)"
@@ -65,6 +66,7 @@ class Seen:
 
 
 def without_ids(data: bytes) -> bytes:
+    data = _DATE.sub(b"DATE", data)
     return _IDS.sub(lambda found: (found[1] or found[2]) + b"ID", data)
 
 

@@ -37,12 +37,14 @@ OTHERS: Final = [
     request("POST", "/api/whole", *LINES, body=b"hello"),
     request("GET", "/api/whole", *LINES, body=b"GET /api/empty HTTP/1.1\r\n\r\n"),
     request("POST", "/api/empty", *LINES, body=b""),
-    request("PUT", "/api/chunks", *LINES, "Transfer-Encoding: chunked")
-    + b"3;a=b\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
     b"\r\n" + GETS[0],
     request("GET", "/nowhere", *LINES),
     request("GET", "/api/whole"),
 ]
+CHUNKED: Final = (
+    request("PUT", "/api/chunks", *LINES, "Transfer-Encoding: chunked")
+    + b"3;a=b\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
+)
 HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 WAYS: Final = {
     "whole": HEAD + b"Content-Length: 11\r\n\r\nhello world",
@@ -79,6 +81,8 @@ async def converse(client: RawClient, chance: random.Random) -> None:
     for _ in range(10):
         count = 1 if chance.random() < 0.9 else 3
         batch = [chance.choice(GETS if chance.random() < 0.85 else OTHERS) for _ in range(count)]
+        if chance.random() < 0.05:
+            batch.append(CHUNKED)  # what comes together with it would be dropped
         methods += [each.lstrip().partition(b" ")[0].decode() for each in batch]
         for piece in cut(b"".join(batch), chance, 3 if chance.random() < 0.3 else 1):
             await client.send(piece)

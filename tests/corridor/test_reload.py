@@ -15,6 +15,7 @@ from tests.support.client import RawClient
 from tests.support.postgres import Database
 from tests.support.scripts import Held
 from tests.support.upstream import Exchange, StubUpstream
+from tests.support.valkey import Valkey
 from tests.support.worker import (
     COOKIE,
     ORIGIN,
@@ -309,3 +310,59 @@ async def test_requests_go_on_through_many_reloads() -> None:
         assert all(await asyncio.gather(*clients))
         assert gateway.status["generation"] == 26
         assert upstream.violations == []
+
+
+async def test_a_limit_that_stays_goes_on_counting_and_one_that_changes_begins_anew() -> None:
+    async with StubUpstream() as upstream:
+
+        def limited(rate: str, **more: Any) -> Settings:
+            return settings(upstream.url, rate_limit={"by": "ip", "rate": rate}, **more)
+
+        async with (
+            LocalGateway(limited("5/h"), expect_errors=True) as gateway,
+            RawClient(gateway.port) as client,
+        ):
+            known = request("GET", "/public/x")
+            found: list[int] = []
+
+            async def ask(times: int) -> list[int]:
+                for _ in range(times):
+                    await client.send(known)
+                    found.append((await client.read_answers(len(found) + 1))[-1].status)
+                return found[-times:]
+
+            assert await ask(3) == [200] * 3
+            await gateway.reload(limited("5/h", login_url="https://app.example.com/login"))
+            assert await ask(3) == [200, 200, 429]
+            assert (await gateway.reload(limited("5/x"))).problems != ()
+            assert await ask(1) == [429]
+            await gateway.reload(limited("6/h"))
+            assert await ask(7) == [200] * 6 + [429]
+            await gateway.reload(settings(upstream.url))
+            assert await ask(2) == [200] * 2
+            await gateway.reload(limited("6/h"))
+            assert await ask(1) == [200]
+
+
+async def test_a_request_that_waits_for_redis_is_counted_though_the_server_changes(
+    valkey: Valkey,
+) -> None:
+    async with StubUpstream() as upstream:
+
+        def shared(database: int) -> Settings:
+            redis = {"url": f"{valkey.url}/{database}", "timeout": "30s", "on_failure": "deny"}
+            limits = [{"by": "ip", "rate": "50/h"}, {"by": "user", "rate": "50/h"}]
+            return settings(upstream.url, rate_limit=limits, redis=redis)
+
+        async with LocalGateway(shared(0)) as gateway:
+            asked = [
+                asyncio.ensure_future(gateway.ask("GET", "/api/x", signed_in())) for _ in range(10)
+            ]
+            await gateway.until(lambda: gateway.worker.metrics.in_flight > 0)
+            assert (await gateway.reload(shared(1))).problems == ()
+            assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 10
+            assert (await gateway.ask("GET", "/api/x", signed_in())).status == 200
+            async with valkey.client(db=1) as client:
+                assert len(await client.keys()) == 2
+            held = gateway.status["limit_store"]
+        assert held == {"up": True, "problem": None}

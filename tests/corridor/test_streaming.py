@@ -174,6 +174,7 @@ async def test_trailers_are_dropped(gateway: LocalGateway, upstream: StubUpstrea
     sent = b"2;a=b\r\nhi\r\n0\r\nX-User-Id: root\r\n\r\n"
     async with RawClient(gateway.port) as client:
         await client.send(request("POST", "/public/x", "Transfer-Encoding: chunked") + sent)
+        await client.read_answers(1)
         await client.send(request("GET", "/public/y"))
         first, second = await client.read_answers(2)
     assert (first.body, second.status) == (b"hi", 200)

@@ -96,3 +96,19 @@ async def test_a_mobile_app_sends_the_same_token_as_bearer(
     [request] = upstream.requests
     assert request.values("X-User-Id") == ["u-42"]
     assert request.values("Authorization") == []
+
+
+@pytest.mark.parametrize(
+    "purpose", ["authjs.state", "__Secure-authjs.pkce.code_verifier", "authjs.nonce"]
+)
+async def test_what_the_framework_seals_for_a_sign_in_is_no_session(
+    mint: Mint, gateway: GatewayProcess, upstream: StubUpstream, purpose: str
+) -> None:
+    """CVE-2023-48309: even with a session's claims in it."""
+    token = mint("@auth/core", SECRET, purpose, CLAIMS)
+
+    for cookie in ("authjs.session-token", "next-auth.session-token"):
+        answer = await status_of(gateway, f"Cookie: {cookie}={token}")
+        assert answer == (401, "session_invalid")
+    assert await status_of(gateway, f"Authorization: Bearer {token}") == (401, "session_invalid")
+    assert upstream.requests == []

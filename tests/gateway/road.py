@@ -28,6 +28,7 @@ sessions: {{web: {{kind: authjs, secret: {secret}, bearer: true}}}}
 cors: {{origins: ["https://app.example.test"]}}
 health_path: /healthz
 upstreams: {{api: {{endpoints: [{endpoints}]}}}}
+{sections}
 routes:
   - {{path: /public/**, upstream: api, auth: public, {route}}}
   - {{path: /api/**, upstream: api}}
@@ -49,11 +50,17 @@ class _Records(Recorder):
 class Road:
     """`async with Road(answer) as road:`; `answer` is what the upstream says on any path.
 
-    `more` are endpoints that come before it, `route` options of the route /public.
+    `more` are endpoints that come before it, `route` options of the route /public, `sections` more
+    of the configuration.
     """
 
     def __init__(
-        self, answer: bytes | Script | None = None, *, more: tuple[str, ...] = (), route: str = ""
+        self,
+        answer: bytes | Script | None = None,
+        *,
+        more: tuple[str, ...] = (),
+        route: str = "",
+        sections: str = "",
     ) -> None:
         self.upstream = StubUpstream()
         self.client = FakeClient()
@@ -61,6 +68,7 @@ class Road:
         self._answer = answer
         self._more = more
         self._route = route
+        self._sections = sections
 
     async def __aenter__(self) -> Self:
         await self.upstream.__aenter__()
@@ -71,6 +79,7 @@ class Road:
             secret=SECRET,
             endpoints=", ".join([*self._more, self.upstream.url]),
             route=self._route,
+            sections=self._sections,
         )
         self.deadlines = Deadlines(loop)
         self.snapshot: Snapshot = take_snapshot(

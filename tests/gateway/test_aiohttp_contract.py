@@ -383,3 +383,58 @@ async def test_limits_of_lines_are_those_that_were_asked_for(size: int) -> None:
     message, _ = opened.message()
     assert isinstance(message, RawRequestMessage)
     assert len(message.raw_headers) == 291
+
+
+# What the parser does wrong: when one of these fails, what inbox.py does about it can go.
+
+
+@pytest.mark.parametrize("cut", [None, -3], ids=["at once", "in pieces"])
+async def test_the_last_trailer_becomes_a_header_of_the_next_request(cut: int | None) -> None:
+    opened = Open()
+    data = CHUNKED + b"0\r\nA: 1\r\nX-User-Id: forged\r\n\r\n"
+    opened.feed(*([data] if cut is None else [data[:cut], data[cut:]]), GET)
+    (first, _), (second, _) = opened.message(), opened.message()
+    assert (b"X-User-Id", b"forged") not in first.raw_headers
+    assert second.raw_headers[0] == (b"X-User-Id", b"forged")
+
+
+async def test_a_parser_of_its_own_has_no_trailers() -> None:
+    opened = Open()
+    handler = opened.handler
+    opened.feed(CHUNKED + b"0\r\nX-User-Id: forged\r\n\r\n")
+    handler._parser = HttpRequestParser(
+        handler,
+        asyncio.get_running_loop(),
+        handler._read_bufsize,
+        max_line_size=handler.max_line_size,
+        max_field_size=handler.max_field_size,
+        max_headers=handler.max_headers,
+        payload_exception=RequestPayloadError,
+        auto_decompress=False,
+        max_msg_queue_size=handler._max_msg_queue_size,
+    )
+    opened.feed(GET)
+    opened.message()
+    assert opened.message()[0].raw_headers == ((b"Host", b"a"), (b"X-Odd", b"\xe4"))
+
+
+async def test_rtsp_is_taken_for_http() -> None:
+    opened = Open()
+    opened.feed(GET.replace(b"HTTP/1.1", b"RTSP/1.1"))
+    assert opened.message()[0].version is HttpVersion11
+
+
+async def test_a_reader_that_the_end_of_a_chunk_woke_does_not_look_for_an_exception() -> None:
+    opened = Open()
+    opened.feed(CHUNKED + b"1\r\nx")
+    _, payload = opened.message()
+    assert await payload.readany() == b"x"
+    reading = asyncio.ensure_future(payload.readany())
+    await turns()
+    opened.feed(b"\r\nno chunk\r\n")
+    payload.set_exception(RequestPayloadError("broken"))
+    await turns()
+    assert not reading.done()
+    payload.set_exception(RequestPayloadError("broken"))
+    with pytest.raises(RequestPayloadError):
+        await reading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -73,8 +74,16 @@ def test_where_the_parser_is_said_to_be_at_rest_it_is(
         [POST[:20], POST[20:-2], POST[-2:]],
         [EMPTY, GET % b"/"],
         [BLANK + GET % b"/"],
+        [CHUNKED],
+        [CHUNKED[:-3], CHUNKED[-3:]],
+        [*(CHUNKED[i : i + 1] for i in range(len(CHUNKED)))],
+        [CHUNKED, GET % b"/", CHUNKED],
+        [GET % b"/" + GET % b"/"],
+        [POST + GET % b"/"],
+        [(GET % b"/" + GET % b"/")[:-20], (GET % b"/")[-20:]],
+        [CHUNKED.replace(b"0\r\n", b"0\r\nA: b\r\nC: d\r\n")],
     ],
-    ids=range(8),
+    ids=range(16),
 )
 async def test_after_whole_messages_it_is_said_so(pieces: list[bytes]) -> None:
     assert await probe(pieces)
@@ -232,3 +241,105 @@ async def test_nothing_of_a_head_is_kept_once_it_was_taken() -> None:
     await listener.feed(PROBE)
     assert listener.gateway.heads[0].raw == PROBE
     assert PROBE not in listener.client._alone
+
+
+# Chunks: aiohttp's parser gives their last trailer to the next request.
+
+TRAILED = CHUNKED[:-2] + b"A: 1\r\nX-Last: forged\r\n\r\n"
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [-1], [-3], [-30], range(1, len(TRAILED))], ids=str)
+async def test_no_trailer_becomes_a_header_of_the_next_request(cuts: Sequence[int]) -> None:
+    places = [0, *(cut % len(TRAILED) for cut in cuts), len(TRAILED)]
+    pieces = [TRAILED[a:b] for a, b in pairwise(places)]
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(*pieces, PROBE, *pieces, PROBE)
+    assert listener.gateway.targets == ["/", "/probe"] * 2
+    for head in listener.gateway.heads:
+        assert [name for name, _ in head.fields][:1] == [b"Host"]
+        assert b"X-Last" not in dict(head.fields)
+
+
+@pytest.mark.parametrize("first", [CHUNKED, TRAILED], ids=["no trailers", "trailers"])
+@pytest.mark.parametrize("behind", [PROBE, PROBE * 3, POST[:-2], PROBE[:9], PROBE + TRAILED])
+@pytest.mark.parametrize("cut", [None, 5, -1, -3, -12], ids=str)
+async def test_what_comes_together_with_the_end_of_chunks_is_dropped(
+    first: bytes, behind: bytes, cut: int | None
+) -> None:
+    pieces = [first + behind] if cut is None else [first[:cut], first[cut:] + behind]
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(GET % b"/before", *pieces, PROBE)
+    assert listener.gateway.targets == ["/before", "/"]
+    assert listener.gateway.errors == []
+    assert listener.transport.calls == ["write_eof"]
+
+
+async def test_requests_before_chunks_are_all_answered() -> None:
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(GET % b"/1" + POST + TRAILED, PROBE)
+    assert listener.gateway.targets == ["/1", "/", "/", "/probe"]
+
+
+async def test_a_full_queue_holds_back_what_is_behind_chunks() -> None:
+    """The parser stops when so many requests wait, and may hold the beginning of the next."""
+    go = asyncio.Event()
+
+    async def handle(_client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        await go.wait()
+        return True
+
+    listener = Listener(handle)
+    await turns()
+    many = listener.client._max_msg_queue_size
+    await listener.feed(GET % b"/" * many)
+    await listener.feed(TRAILED + PROBE)
+    go.set()
+    await turns(200)
+    assert listener.gateway.targets == ["/"] * (many + 1)
+    assert all(b"X-Last" not in dict(head.fields) for head in listener.gateway.heads)
+
+
+@pytest.mark.parametrize("version", ["RTSP/1.0", "RTSP/1.1"])
+@pytest.mark.parametrize("cut", range(0, 24, 3))
+@pytest.mark.parametrize("before", [b"", PROBE, POST, PROBE + POST], ids=len)
+async def test_rtsp_is_not_http(version: str, cut: int, before: bytes) -> None:
+    data = before + b"GET /x  " + version.encode() + b"\r\nHost: a\r\n\r\n"
+    at = len(before) + cut
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(data[:at], data[at:], PROBE)
+    assert "/x" not in listener.gateway.targets
+    assert [error.status for error in listener.gateway.errors] == [400]
+    assert listener.gateway.targets == [head.target for head in listener.gateway.heads]
+    assert len(listener.gateway.heads) == before.count(b"HTTP/1.1")
+
+
+async def test_nothing_of_rtsp_is_served_whatever_comes_with_it() -> None:
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(PROBE + b"GET /x RTSP/1.1\r\nHost: a\r\n\r\n" + PROBE, PROBE)
+    assert listener.gateway.targets == ["/probe"]
+    assert len(listener.gateway.errors) == 1
+
+
+async def test_a_body_may_tell_of_rtsp() -> None:
+    text = b"GET / RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(
+        b"POST /log HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(text) + text, PROBE
+    )
+    assert listener.gateway.targets == ["/log", "/probe"]
+
+
+@pytest.mark.parametrize("before", [b"", PROBE, TRAILED], ids=len)
+async def test_a_length_that_the_parser_does_not_count_is_none_behind_others(before: bytes) -> None:
+    listener = Listener(read_all)
+    await turns()
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n"
+    await listener.feed(before + head, PROBE)
+    assert "/x" not in listener.gateway.targets
+    assert "/probe" not in listener.gateway.targets[before.count(PROBE) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -155,7 +156,9 @@ async def test_a_session_that_was_looked_up_again_is_another_one() -> None:
     async with Road() as road:
         x = await learn(road, request)
         _, permit = await road.permit(request)
-        lane = Lane(road.snapshot.rules, road.snapshot.pools, lambda *_: None, road.metrics)
+        snapshot = road.snapshot
+        uses = snapshot.limiter.uses
+        lane = Lane(snapshot.rules, snapshot.pools, lambda *_: None, uses, road.metrics)
         lane.learn(x, permit)
         lane.learn(x, permit)
         assert repr(lane) == "<Lane heads=1>"
@@ -279,3 +282,37 @@ async def test_heads_that_come_in_turn_and_do_not_fit_are_known_as_far_as_there_
                     await learn(road, request, times=1)
         assert repr(road.snapshot.lane) == "<Lane heads=10>"
     assert hits > 60
+
+
+LIMITED = "rate_limit: {by: ip, rate: 3/h}"
+
+
+async def test_each_use_is_counted_and_what_cannot_be_sent_is_not() -> None:
+    request = raw(target="/public/x")
+    async with Road(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", route=LIMITED) as road:
+        await learn(road, request)
+        known = known_of(road, request)
+        [(counter, key)] = known.uses
+        assert key == request.peer
+        for _ in range(5):  # there is no pooled connection
+            assert road.snapshot.lane.attempt(known) is None
+        assert counter.wait(key, int(monotonic() * 1e6)) == 0
+        passed = 0
+        for _ in range(5):
+            await road.forward()
+            attempt = road.snapshot.lane.attempt(known)
+            passed += attempt is not None
+            if attempt is not None:
+                attempt.abort()
+        assert passed == 3
+        assert known.x.head.peer not in repr(known)
+
+
+async def test_a_request_that_is_counted_elsewhere_is_not_learnt() -> None:
+    request = raw(target="/public/x")
+    shared = LIMITED.replace("}", ", shared: true}")
+    async with Road(route=shared, sections="redis: {url: redis://127.0.0.1:1}") as road:
+        await learn(road, request, times=3)
+        assert repr(road.snapshot.lane) == "<Lane heads=0>"
+        await learn(road, raw(SIGNED_IN), times=3)
+        assert repr(road.snapshot.lane) == "<Lane heads=1>"

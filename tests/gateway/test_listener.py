@@ -154,7 +154,8 @@ async def test_a_last_request_ends_the_connection(data: bytes, minor: int) -> No
     await listener.feed(data)
     assert listener.written == b"</>"
     assert listener.gateway.heads[0].minor == minor
-    assert listener.transport.calls == ["close"]
+    asked = b"upgrade" not in data.lower() and b"keep-alive" not in data
+    assert listener.transport.calls == ["close" if asked else "write_eof"]
 
 
 async def test_what_follows_a_declined_upgrade_is_never_a_request() -> None:
@@ -168,7 +169,7 @@ async def test_a_gateway_that_closes_ends_each_connection_with_its_next_answer()
     listener.gateway.closing = True
     await listener.feed(GET % b"/1" + GET % b"/2")
     assert listener.written == b"</1>"
-    assert listener.transport.calls == ["close"]
+    assert listener.transport.calls == ["write_eof"]
 
 
 async def test_a_connection_beyond_the_limit_is_refused_and_nothing_of_it_is_read() -> None:
@@ -559,6 +560,18 @@ async def test_a_tunnel_hears_what_happens_to_the_client() -> None:
     listener.expire()
     listener.client.connection_lost(None)
     assert tunnel.heard == [False, True, "expired", "gone"]
+
+
+async def test_a_tunnel_that_is_over_ends_the_connection_at_once() -> None:
+    """Nobody would end it later: its deadlines are the tunnel's."""
+
+    async def handle(client: Downstream, _head: RequestHead, _payload: Payload) -> bool:
+        client.open_tunnel(FakeTunnel())
+        return False
+
+    listener = Listener(handle)
+    await listener.feed(UPGRADE)
+    assert listener.transport.calls == ["close"]
 
 
 async def test_a_tunnel_reads_on_where_its_early_bytes_had_filled_the_buffer() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from proxy.core.decision import Reply
 from proxy.core.exchange import Exchange
 from proxy.gateway import respond
 from tests.support.answers import Answer, parse_answers
-from tests.support.exchanges import APP, SEED, exchange, head, rules_of
+from tests.support.exchanges import APP, NOW, SEED, exchange, head, rules_of
 
 CORS = rules_of("""
 cors: {origins: [https://app.example.test]}
@@ -45,7 +46,7 @@ def read(data: bytes, method: str = "GET") -> Answer:
 
 
 def problem(x: Exchange, error: errors.ProxyError, *, close: bool = False) -> Answer:
-    return read(respond.problem(x, error, close=close), x.head.method)
+    return read(respond.problem(x, error, NOW, close=close), x.head.method)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=IDS)
@@ -129,9 +130,9 @@ def test_without_cors_there_are_no_cors_headers() -> None:
 
 
 def test_a_head_gets_the_head_of_the_same_answer() -> None:
-    full = respond.problem(asked(), errors.NoRoute(), close=False)
+    full = respond.problem(asked(), errors.NoRoute(), NOW, close=False)
     assert (
-        respond.problem(asked(method="HEAD"), errors.NoRoute(), close=False)
+        respond.problem(asked(method="HEAD"), errors.NoRoute(), NOW, close=False)
         == (full[: full.index(b"\r\n\r\n") + 4])
     )
 
@@ -159,11 +160,11 @@ def test_no_byte_of_the_request_and_no_reason_is_in_an_answer(
 ) -> None:
     """LK-05, and no line of the answer can be the client's."""
     hostile = f"{text}\r\nX-Injected: 1\r\n\r\n{text}"
-    plain = respond.problem(asked(method=method), error(), close=close)
+    plain = respond.problem(asked(method=method), error(), NOW, close=close)
     fields = [(name, hostile) for name in ("Origin", "Cookie", "X-Request-Id", "User-Agent")]
     x = asked(*fields, method=method, target=f"/{hostile}?{hostile}", host=hostile)
     x.user = x.reason = x.session = x.upstream = x.endpoint = hostile
-    assert respond.problem(x, error(hostile), close=close) == plain
+    assert respond.problem(x, error(hostile), NOW, close=close) == plain
     assert MARK.encode() not in plain
 
 
@@ -171,9 +172,10 @@ LINES = b"Access-Control-Allow-Origin: https://app.example.test\r\nVary: Origin\
 
 
 def test_a_granted_preflight_has_its_own_cors_lines_and_no_body() -> None:
-    data = respond.reply(asked(ORIGIN, method="OPTIONS"), Reply(204, LINES), close=False)
+    data = respond.reply(asked(ORIGIN, method="OPTIONS"), Reply(204, LINES), NOW, close=False)
     answer = read(data, "OPTIONS")
     assert answer.headers == [
+        (b"Date", b"Fri, 15 Jan 2027 08:00:00 GMT"),
         (b"Access-Control-Allow-Origin", APP.encode()),
         (b"Vary", b"Origin"),
         (b"X-Request-Id", SEED[:32].encode()),
@@ -185,7 +187,7 @@ def test_a_granted_preflight_has_its_own_cors_lines_and_no_body() -> None:
 def test_a_redirect_is_not_kept_and_may_be_read(method: str) -> None:
     location = b"Location: https://app.example.test/in\r\n"
     answer = read(
-        respond.reply(asked(ORIGIN, method=method), Reply(302, location), close=False), method
+        respond.reply(asked(ORIGIN, method=method), Reply(302, location), NOW, close=False), method
     )
     assert answer.status == 302
     assert answer.get("Location") == "https://app.example.test/in"
@@ -197,9 +199,9 @@ def test_a_redirect_is_not_kept_and_may_be_read(method: str) -> None:
 
 @pytest.mark.parametrize("status", [204, 302])
 def test_the_last_reply_says_so(status: int) -> None:
-    closing = read(respond.reply(asked(), Reply(status), close=True))
+    closing = read(respond.reply(asked(), Reply(status), NOW, close=True))
     assert closing.values("Connection") == ["close"]
-    assert read(respond.reply(asked(), Reply(status), close=False)).values("Connection") == []
+    assert read(respond.reply(asked(), Reply(status), NOW, close=False)).values("Connection") == []
 
 
 @pytest.mark.parametrize("close", [False, True])
@@ -209,11 +211,53 @@ def test_the_last_reply_says_so(status: int) -> None:
 def test_load_balancers_are_told_whether_to_come(
     draining: bool, status: int, body: bytes, close: bool
 ) -> None:
-    data = respond.health(head(), draining=draining, close=close)
+    data = respond.health(head(), NOW, draining=draining, close=close)
     answer = read(data)
     assert (answer.status, answer.body) == (status, body)
     assert answer.get("Content-Type") == "text/plain"
     assert answer.get("Cache-Control") == "no-store"
     assert answer.values("Connection") == (["close"] if close else [])
-    asking_for_head = respond.health(head(method="HEAD"), draining=draining, close=close)
+    asking_for_head = respond.health(head(method="HEAD"), NOW, draining=draining, close=close)
     assert asking_for_head == data[: -len(body)]
+
+
+def test_a_429_tells_which_limit_and_when() -> None:
+    """The fields are Lists of Strings with parameters (RFC 9651)."""
+    error = errors.RateLimited(
+        "by ip",
+        retry_after=30,
+        policy='"ip-2/m";q=2;w=60, "ip-9/h";q=9;w=3600',
+        standing='"ip-2/m";r=0;t=30, "ip-9/h";r=0;t=7',
+    )
+    answer = problem(asked(ORIGIN), error)
+    assert answer.get("Retry-After") == "30"
+    item = r'"[ -!#-\[\]-~]+"(;[a-z]+=[0-9]+)+'
+    for name in ("RateLimit-Policy", "RateLimit"):
+        assert re.fullmatch(rf"{item}(, {item})*", answer.get(name) or "")
+        assert name in (answer.get("Access-Control-Expose-Headers") or "").split(", ")
+    assert answer.json().keys() == problem(asked(), errors.NoRoute()).json().keys()
+    assert problem(asked(), errors.NoRoute()).get("RateLimit") is None
+
+
+DATES = {
+    0: "Thu, 01 Jan 1970 00:00:00 GMT",
+    784111777: "Sun, 06 Nov 1994 08:49:37 GMT",  # the example of RFC 9110 section 5.6.7
+    1772323199.9: "Sat, 28 Feb 2026 23:59:59 GMT",
+    1772323200.1: "Sun, 01 Mar 2026 00:00:00 GMT",
+}
+
+
+@pytest.mark.parametrize(("now", "date"), DATES.items(), ids=DATES.values())
+def test_every_answer_of_ours_says_when_it_was_made(now: float, date: str) -> None:
+    for data in (
+        respond.problem(asked(), errors.NoRoute(), now, close=False),
+        respond.reply(asked(), Reply(302), now, close=False),
+        respond.health(head(), now, draining=False, close=False),
+    ):
+        assert read(data).get("Date") == date
+
+
+@given(st.integers(0, 4_102_444_800))
+def test_a_date_is_read_as_the_time_that_it_was_made_of(now: int) -> None:
+    answer = read(respond.health(head(), now, draining=False, close=False))
+    assert parsedate_to_datetime(str(answer.get("Date"))).timestamp() == now

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.session import Credential
+from proxy.errors import RateLimited
 from proxy.gateway.snapshot import Snapshot, take_snapshot
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.deadlines import Deadlines
@@ -82,3 +83,25 @@ async def test_a_file_that_cannot_be_used_is_an_error(take: Take, tmp_path: Path
     authority.unlink()
     with pytest.raises(FileNotFoundError):
         take(text, Metrics())
+
+
+async def test_limits_that_do_not_change_go_on_counting() -> None:
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    limited = f"{TEXT}rate_limit: {{by: ip, rate: 2/h}}\n"
+    first = take_snapshot(config_of(limited), 1, loop, deadlines, Metrics())
+    [limit] = first.rules.rate_limits
+    await first.limiter.take([(limit, "a")])
+    await first.limiter.take([(limit, "a")])
+    second = take_snapshot(
+        config_of(limited.replace("/own/**", "/other/**")), 2, loop, deadlines, Metrics(), first
+    )
+    second.limiter.take_over(first.limiter)
+    with pytest.raises(RateLimited):
+        await second.limiter.take([(limit, "a")])
+    changed = config_of(limited.replace("2/h", "3/h"))
+    third = take_snapshot(changed, 3, loop, deadlines, Metrics(), second)
+    third.limiter.take_over(second.limiter)
+    [other] = third.rules.rate_limits
+    await third.limiter.take([(other, "a")])
+    deadlines.stop()

@@ -1,4 +1,8 @@
-"""The attack cases of `attacks.json`, and how their escaped text becomes bytes."""
+"""The attack cases of `attacks.json`, and how their escaped text becomes bytes.
+
+`left-out.yaml` names the cases that this product does not run, `others.yaml` the further statuses
+that are accepted from other proxies, both with reasons.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 FILE: Final = Path(__file__).with_name("attacks.json")
+LEFT_OUT_FILE: Final = Path(__file__).with_name("left-out.yaml")
+OTHERS_FILE: Final = Path(__file__).with_name("others.yaml")
 FORMAT: Final = 1
+
+CATEGORIES: Final = {
+    "FR": "request framing",
+    "HB": "Connection header",
+    "PA": "paths",
+    "ID": "identity headers",
+    "TP": "forwarding headers",
+    "CK": "cookies",
+    "TK": "tokens",
+    "DB": "sessions in a database",
+    "CO": "CORS",
+    "CS": "cross-site requests",
+    "RD": "redirects to sign-in",
+    "UP": "upgrades",
+    "UR": "upstream answers",
+    "DS": "slow and large",
+    "RL": "rate limits",
+    "LK": "leaks",
+    "EP": "own endpoints",
+}
+"""Category -> what its cases are about, in the order in which they are told."""
+
+SEVERITIES: Final = ("critical", "high", "medium", "low")
 
 _PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _SIZES: Final = {"KiB": 1 << 10, "MiB": 1 << 20}
@@ -58,6 +89,9 @@ class Case:
     """
 
     id: str
+    category: str
+    severity: str
+    source: str
     title: str
     profile: str
     recipe: str
@@ -97,16 +131,42 @@ def load(file: Path = FILE) -> tuple[dict[str, str], tuple[Case, ...]]:
     return document["profiles"], tuple(parse_case(entry) for entry in document["attacks"])
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why a case is not run; `instead` is a test of the nearest thing that there is."""
+
+    why: str
+    instead: str
+
+
+def load_left_out(file: Path = LEFT_OUT_FILE) -> dict[str, LeftOut]:
+    """Return the cases that are not run, by id. Raises TypeError for an unknown key."""
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return {case_id: LeftOut(**entry) for case_id, entry in entries.items()}
+
+
+def load_others(file: Path = OTHERS_FILE) -> dict[str, frozenset[int]]:
+    """Return the statuses that are accepted from other proxies besides the case's own, by id."""
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return {case_id: frozenset(entry["statuses"]) for case_id, entry in entries.items()}
+
+
 def parse_case(entry: Mapping[str, Any]) -> Case:
     """Read one case. Raises ValueError for a key or a word that nobody here would look at."""
     expect = entry["expect"]
     if unknown := (set(entry) - _KEYS) | (set(expect) - _EXPECT_KEYS):
         raise ValueError(f"{entry['id']}: unknown keys {sorted(unknown)}")
+    if entry["category"] not in CATEGORIES or entry["severity"] not in SEVERITIES:
+        about = f"category {entry['category']!r} or severity {entry['severity']!r}"
+        raise ValueError(f"{entry['id']}: unknown {about}")
     words = {status for status in expect["status"] if not isinstance(status, int)}
     if unknown := (words - {"closed"}) | ({expect["upstream"]} - _UPSTREAM):
         raise ValueError(f"{entry['id']}: unknown expectations {sorted(unknown)}")
     return Case(
         id=entry["id"],
+        category=entry["category"],
+        severity=entry["severity"],
+        source=entry["source"],
         title=entry["title"],
         profile=entry["config"],
         recipe=entry.get("recipe", ""),

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from tests.hostile.cases import Case
+from tests.hostile.cases import Case, load_others
 from tests.hostile.outcome import Outcome
 from tests.support.answers import Answer
 from tests.support.upstream import Recorded
@@ -23,19 +24,42 @@ Check = Callable[[str, Outcome], bool]
 
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _PROBLEM: Final = "application/problem+json"
+_OTHERS: Final = load_others()
 
 
-def failures(case: Case, outcome: Outcome) -> list[str]:
-    """Return everything that is not as `case` expects it."""
+def failures(case: Case, outcome: Outcome, *, own_errors: bool = True) -> list[str]:
+    """Return everything that is not as `case` expects it.
+
+    `own_errors`: errors must look as this product's own do, and what it adds to every request must
+    be there. Others are held to neither: no attack is about it.
+    """
+    if not own_errors:
+        case = _of_others(case)
     return [
+        *outcome.problems,
         *_status(case, outcome),
         *_reached(case, outcome),
         *_words("upstream_assert", case.upstream_asserts, UPSTREAM_CHECKS, outcome),
         *_words("response_assert", case.answer_asserts, ANSWER_CHECKS, outcome),
         *_cost(case, outcome),
         *_always(outcome),
-        *_problems(case, outcome),
+        *(_problems(case, outcome) if own_errors else ()),
     ]
+
+
+def _of_others(case: Case) -> Case:
+    """Return the case with what is as good in others, and without what is our own manners."""
+    return replace(
+        case,
+        statuses=case.statuses | _OTHERS.get(case.id, frozenset()),
+        upstream_asserts=tuple(
+            text.replace("header_valid:", "if_any_header_valid:", 1)
+            if text.startswith("header_valid:")
+            else text
+            for text in case.upstream_asserts
+        ),
+        answer_asserts=tuple(t for t in case.answer_asserts if t != f"content_type:{_PROBLEM}"),
+    )
 
 
 def _status(case: Case, outcome: Outcome) -> Iterator[str]:
@@ -150,12 +174,17 @@ def _field_not_contains(argument: str, outcome: Outcome) -> bool:
 
 
 def _field_valid(argument: str, outcome: Outcome) -> bool:
+    everywhere = all(request.values(argument) for request in outcome.requests)
+    return bool(outcome.requests) and everywhere and _field_valid_if_any(argument, outcome)
+
+
+def _field_valid_if_any(argument: str, outcome: Outcome) -> bool:
     """Only the shape of `traceparent` is known (W3C Trace Context, section 3.2)."""
-    if argument != "traceparent" or not outcome.requests:
+    if argument != "traceparent":
         return False
     for request in outcome.requests:
         values = request.values(argument)
-        if len(values) != 1 or not _TRACEPARENT.fullmatch(values[0]):
+        if values and (len(values) > 1 or not _TRACEPARENT.fullmatch(values[0])):
             return False
     return True
 
@@ -249,6 +278,7 @@ UPSTREAM_CHECKS: Final[dict[str, Check]] = {
     "header_not_equals": _field_not_equals,
     "header_not_contains": _field_not_contains,
     "header_valid": _field_valid,
+    "if_any_header_valid": _field_valid_if_any,
     "cookie_absent": _cookie_absent,
     "bytes_contains": _bytes,
     "bytes_absent": lambda a, o: not _bytes(a, o),

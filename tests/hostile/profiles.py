@@ -18,24 +18,8 @@ HOST: Final = "api.example.test"
 FENCE: Final = "/public/fence/endpoint"
 """A path that is public in every profile; see `arena.py`."""
 
-NOT_BUILT: Final = {
-    "regex_deny": "deny rules; routes and roles say the same",
-    "redos": "regular expressions in routes, which are left out for good",
-    "header_rules": "rules on request headers",
-    "trusted_ip_rule": "rules on the client's address",
-    "forward_auth": "forward-auth endpoint",
-    "forward_auth_trusted": "forward-auth endpoint",
-    "revocation": "revocation of sessions",
-    "csrf_double_submit": "Auth.js double-submit token",
-    "http_session": "session check over HTTP",
-    "error_pages": "error pages from a backend",
-    "assertion": "signed assertion and its JWKS",
-    "signout": "sign-out endpoint",
-}
-"""Profile -> the feature that it is about, which this version does not have.
-
-A key that is not built is refused at start-up, so these gateways cannot be configured, let alone
-attacked."""
+UPSTREAM: Final = "127.0.0.1:8800"
+"""Where the recording upstream listens when the target is not one of our own gateways."""
 
 Config = dict[str, Any]
 Change = Callable[[Config], None]
@@ -115,19 +99,33 @@ PROFILES: Final[dict[str, Change]] = {
     "two_secrets": _two_secrets,
     "database": _database,
     "trusted_proxy": _sets(trusted_proxies=["127.0.0.1/32"]),
+    "rate_limit": _adds(
+        _route("/public/limited/**", auth="public", rate_limit={"by": "ip", "rate": "1/h"}),
+        _route("/api/limited/**", rate_limit={"by": "user", "rate": "2/h"}),
+    ),
+    # There is neither endpoint. Their cases accept a 404, since what is not there fools nobody.
+    "forward_auth": _sets(),
+    "assertion": _sets(),
     # Not in the file: deadlines 20 times shorter than could be usual, for slow senders.
     "hasty": _sets(limits={"header_timeout": "500ms", "body_idle": "500ms", "idle": "1s"}),
 }
 """Profile -> what it changes in base."""
 
+LOGINS: Final = {
+    "secure_cookie": (mint.V5_SECURE_COOKIE, "USER_SECURE"),
+    "nextauth_v4": (mint.V4_COOKIE, "USER_V4"),
+}
+"""Profile -> the cookie that sessions come in, and the placeholder of a good one, where it is not
+authjs.session-token."""
+
 GATEWAYS: Final[dict[str, tuple[str, ...]]] = {
     "base": (
         *("base", "strip_prefix", "rewrite", "method_rules", "email_domain"),
-        *("csrf", "ws", "limits", "admin"),
+        *("csrf", "ws", "limits", "admin", "forward_auth", "assertion"),
     ),
     "regex": ("regex_public", "secure_cookie"),
     "suffix": ("suffix_public", "nextauth_v4"),
-    "tenants": ("login_redirect", "two_secrets"),
+    "tenants": ("login_redirect", "two_secrets", "rate_limit"),
     "hasty": ("trusted_proxy", "hasty"),
     "stored": ("database",),
 }
@@ -146,9 +144,10 @@ def gateway_of(profile: str) -> str:
     raise KeyError(profile)
 
 
-def render(gateway: str, endpoint: str) -> str:
+def render(gateway: str, endpoint: str, listen: str = "127.0.0.1:0") -> str:
     """Return the configuration file of `gateway` in front of `endpoint`."""
     config = _base(endpoint)
+    config["listen"] = listen
     for profile in GATEWAYS[gateway]:
         PROFILES[profile](config)
     return yaml.safe_dump(config, sort_keys=False)

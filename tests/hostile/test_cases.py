@@ -9,17 +9,22 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.hostile.cases import Case, fill, load, parse_case
-from tests.hostile.profiles import GATEWAYS, NOT_BUILT, PROFILES, gateway_of, render
+from tests.hostile.cases import Case, fill, load, load_left_out, load_others, parse_case
+from tests.hostile.profiles import GATEWAYS, PROFILES, gateway_of, render
 from tests.hostile.recipes import PLACES, RECIPES
 from tests.hostile.scripts import take_frame
 from tests.hostile.tokens import TOKENS, resolver, variants_of
 from tests.support.answers import parse_answers
 
+ROOT = Path(__file__).parent.parent.parent
 CASES = load()[1]
+LEFT_OUT = load_left_out()
 EXPECT: dict[str, Any] = {"status": [200], "upstream": "any"}
 ENTRY: dict[str, Any] = {
     "id": "XX-01",
+    "category": "FR",
+    "severity": "low",
+    "source": "nowhere",
     "title": "a case",
     "config": "base",
     "raw": "GET / HTTP/1.1\\r\\n\\r\\n",
@@ -35,6 +40,8 @@ ENTRY: dict[str, Any] = {
         pytest.param({**ENTRY, "expect": {**EXPECT, "status": ["close"]}}, id="status"),
         pytest.param({**ENTRY, "expect": {**EXPECT, "upstream": "two"}}, id="upstream"),
         pytest.param({**ENTRY, "steps": [{"wait": 1}]}, id="step"),
+        pytest.param({**ENTRY, "category": "XX"}, id="category"),
+        pytest.param({**ENTRY, "severity": "grave"}, id="severity"),
     ],
 )
 def test_case_with_a_word_nobody_looks_at_is_refused(broken: dict[str, Any]) -> None:
@@ -47,6 +54,29 @@ def test_file_of_another_format_is_refused(tmp_path: Path) -> None:
     file.write_text('{"format": 2}')
     with pytest.raises(ValueError, match="format 2"):
         load(file)
+
+
+def test_every_id_stands_for_one_case() -> None:
+    assert len({case.id for case in CASES}) == len(CASES) > 0
+
+
+def test_what_is_left_out_exists_and_has_a_reason_and_a_test() -> None:
+    assert set(LEFT_OUT) <= {case.id for case in CASES}
+    assert [case_id for case_id, entry in LEFT_OUT.items() if len(entry.why.split()) < 3] == []
+    assert [e.instead for e in LEFT_OUT.values() if not (ROOT / e.instead).is_file()] == []
+
+
+def test_what_is_accepted_from_others_is_a_refusal_of_a_case_that_is_run() -> None:
+    others = load_others()
+    assert set(others) <= {case.id for case in CASES} - set(LEFT_OUT)
+    assert [status for statuses in others.values() for status in statuses if status < 400] == []
+
+
+def test_a_case_left_out_without_a_reason_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "left-out.yaml"
+    file.write_text("FR-01: {instead: tests/core/test_head.py}")
+    with pytest.raises(TypeError, match="why"):
+        load_left_out(file)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +108,7 @@ def test_unknown_placeholder_is_an_error() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_case_of_a_built_profile_can_be_filled_in(case: Case) -> None:
-    if case.profile in NOT_BUILT:
+    if case.id in LEFT_OUT:
         return
     for variant in variants_of(case.placeholders):
         for step in case.steps:

@@ -21,6 +21,9 @@ PROBLEM = json.dumps({"status": 401, "code": "session_missing"}).encode()
 def entry(**expect: Any) -> dict[str, Any]:
     return {
         "id": "XX-01",
+        "category": "FR",
+        "severity": "low",
+        "source": "nowhere",
         "title": "a case",
         "config": "base",
         "raw": "GET / HTTP/1.1\\r\\n\\r\\n",
@@ -72,6 +75,7 @@ UPSTREAM_WORDS = {
         got(request(traceparent=f"00-{'a' * 32}-{'b' * 16}-01")),
         got(request(traceparent="00-zz-00-01")),
     ),
+    "if_any_header_valid:traceparent": (got(request()), got(request(traceparent="00-zz-00-01"))),
     "cookie_absent:s": (got(request(Cookie="ss=1; t=s")), got(request(Cookie="a=1;s.0=x"))),
     "bytes_contains:X-A: 1": (got(request(X_A="1")), got(request(X_A="2"))),
     "bytes_absent:\r\nX-A": (got(request(X_A="1")), got(request(X_B="1", X_A="1"))),
@@ -289,3 +293,35 @@ def test_outcome_that_is_as_expected_has_no_failures(
 def test_admin_listener_may_answer_in_its_own_way() -> None:
     case = replace(case_with(), profile="admin")
     assert failures(case, said(answer(401))) == []
+
+
+def test_errors_of_others_may_look_as_they_like() -> None:
+    outcome, _, expected = GENERAL["error-of-other-type"]
+    assert failures(case_with(), outcome, own_errors=False) == []
+    assert failures(case_with(), outcome, own_errors=True) == [expected]
+
+
+def test_what_a_recipe_has_found_is_a_failure() -> None:
+    outcome = said(problem())
+    outcome.expect(True, "fine")
+    outcome.expect(False, "not fine")
+    assert failures(case_with(), outcome) == ["not fine"]
+
+
+def test_others_need_not_send_what_we_add() -> None:
+    case = case_with(
+        upstream_assert=["header_valid:traceparent"],
+        response_assert=["content_type:application/problem+json"],
+    )
+    assert failures(case, got(request()), own_errors=False) == []
+    assert len(failures(case, got(request()))) == 2
+    spoofed = got(request(traceparent="00-zz-00-01"))
+    assert failures(case, spoofed, own_errors=False) == [
+        "upstream_assert: not 'if_any_header_valid:traceparent'"
+    ]
+
+
+def test_others_may_refuse_with_another_status() -> None:
+    case = replace(case_with(), id="UP-10", statuses=frozenset({400}))
+    assert failures(case, said(answer(404)), own_errors=False) == []
+    assert failures(case, said(answer(404))) != []

@@ -1,129 +1,101 @@
-"""What the cases are worth: no case is so lenient that a pipe and a locked door both pass it."""
+"""What the cases and the runner are worth: gateways that are none do not pass."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from urllib.parse import unquote_to_bytes
-
 import pytest
 
-from tests.hostile import arena as arena_module
-from tests.hostile.arena import Place, attack
-from tests.hostile.cases import Case, Sleep, load
-from tests.hostile.checks import failures
-from tests.hostile.profiles import FENCE, NOT_BUILT
-from tests.hostile.recipes import RECIPES
+from tests.hostile import commands
+from tests.hostile.arena import Place
+from tests.hostile.cases import load, load_left_out
+from tests.hostile.commands import run_target
+from tests.hostile.engine import Fate, judge, plan
+from tests.hostile.impostors import IMPOSTORS, Passing, impostor
+from tests.hostile.profiles import LOGINS, PROFILES
+from tests.hostile.recipes import NEEDS_OUR_PROCESS, RECIPES
+from tests.hostile.report import Report
 from tests.hostile.scripts import Scripts
-from tests.hostile.tokens import resolver, variants_of
-from tests.support.gateway import GatewayProcess
+from tests.hostile.target import Address, CannotRun, Target
+from tests.hostile.tokens import variants_of
 from tests.support.upstream import StubUpstream
 
-CASES = load()[1]
+PLANNED = plan(load()[1], load_left_out())
 
-Passing = Callable[[bytes], bytes]
-"""What a pipe makes of the bytes that it passes on."""
+UNSEEN = set(RECIPES) & set(NEEDS_OUR_PROCESS)
+"""They look into the gateway's process, and an impostor has none."""
 
+PATIENCE = 0.1
+"""Seconds: an impostor answers at once. Where it is too slow all the same, more cases fail."""
 
-class Impostor(GatewayProcess):
-    """A gateway that is none: it passes on what it gets, or answers all by itself.
-
-    It shows what the cases are worth: a pipe has no security at all, one that decodes what it
-    passes on has less, a locked door has no use. The fence goes through both, so that only the case
-    itself can tell them from a gateway.
-    """
-
-    def __init__(self, upstream: StubUpstream, reply: bytes | Passing) -> None:
-        self._upstream = upstream
-        self._reply = reply
-        self._port = 0
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    @property
-    def admin_port(self) -> int:
-        return self._port
-
-    @property
-    def running(self) -> bool:
-        return True
-
-    def cpu_seconds(self) -> float:
-        return 0.0
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Place]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._port = server.sockets[0].getsockname()[1]
-        try:
-            yield Place(self, self._upstream, Scripts(self._upstream), hasty=False)
-        finally:
-            server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first = await reader.read(1 << 16)
-        if isinstance(self._reply, bytes) and FENCE.encode() not in first:
-            writer.write(self._reply)
-            writer.close()
-            return
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream.port)
-        up_writer.write(first if isinstance(self._reply, bytes) else self._reply(first))
-        await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass  # the other side left first, which ends the pipe as well
-    writer.close()
-
-
-REFUSAL = (
-    b"HTTP/1.1 %d No\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-)
-
-
-def refusal(status: int) -> bytes:
-    body = b'{"status": %d, "code": "no"}' % status
-    return REFUSAL % (status, len(body), body)
-
-
-IMPOSTORS: dict[str, bytes | Passing] = {
-    "pipe": bytes,
-    "decoding-pipe": unquote_to_bytes,
-    "400": refusal(400),
-    "401": refusal(401),
-    "404": refusal(404),
-}
+REFUSING = [name for name, reply in IMPOSTORS.items() if isinstance(reply, bytes)]
 
 
 async def passed_by(reply: bytes | Passing) -> set[str]:
-    """Return the cases that pass against an impostor, of those that bytes alone decide."""
-    async with StubUpstream() as upstream, Impostor(upstream, reply).serving() as place:
+    """Return the cases that pass against an impostor, the fence let through."""
+    async with StubUpstream() as upstream, impostor(reply, upstream.port) as port:
+        place = Place(upstream, Scripts(upstream), port, pace=0.001, patience=PATIENCE)
         passed = set()
-        for case in CASES:
-            if case.profile in NOT_BUILT or case.id in RECIPES or _waits(case):
+        for case in (entry.case for entry in PLANNED if entry.fate is Fate.RUN):
+            if case.id in UNSEEN:
                 continue
-            outcome = await attack(place, case, variants_of(case.placeholders)[0])
-            if not failures(case.expecting(resolver()), outcome):
+            variant = variants_of(case.placeholders)[0]
+            if not (await judge(place, case, variant)).problems:
                 passed.add(case.id)
         return passed
 
 
-def _waits(case: Case) -> bool:
-    return any(isinstance(step, Sleep) for step in case.steps)
-
-
 @pytest.mark.slow
-async def test_no_case_is_passed_by_every_impostor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arena_module, "_PATIENCE", 0.02)
-    passed = {name: await passed_by(reply) for name, reply in IMPOSTORS.items()}
+async def test_every_case_fails_against_an_impostor_and_none_passes_all() -> None:
+    names = ("wide-open", "always-400", "always-401", "always-closing")
+    passed = {name: await passed_by(IMPOSTORS[name]) for name in names}
     assert set.intersection(*passed.values()) == set()
-    assert len(passed["pipe"]) < len(passed["400"]) < 150
+    assert max(map(len, passed.values())) < 150
+    assert len(passed["always-closing"]) < 60
+
+
+def test_few_cases_are_out_of_sight() -> None:
+    assert {"DB-07", "DB-10", "EP-05", "LK-07", "LK-08"} == UNSEEN
+
+
+async def report_of(name: str, passes: tuple[str, ...]) -> Report:
+    """Return what the command would say of an impostor. Raises CannotRun."""
+    async with StubUpstream() as free:
+        upstream = Address("127.0.0.1", free.port)
+    profiles = tuple(set(PROFILES) - {"hasty", *LOGINS})
+    async with impostor(IMPOSTORS[name], upstream.port, passes=passes) as port:
+        target = Target(Address("127.0.0.1", port), upstream, profiles, patience=PATIENCE)
+        return await run_target(target)
+
+
+@pytest.mark.parametrize("name", REFUSING)
+async def test_target_that_refuses_everything_cannot_be_run(name: str) -> None:
+    with pytest.raises(CannotRun, match=r"must forward|does not answer"):
+        await report_of(name, passes=())
+
+
+@pytest.mark.parametrize("name", REFUSING)
+async def test_target_that_refuses_good_sessions_cannot_be_run(name: str) -> None:
+    with pytest.raises(CannotRun, match="does not take a good authjs session"):
+        await report_of(name, passes=("/public/",))
+
+
+async def test_target_that_tells_nothing_of_the_user_cannot_be_run() -> None:
+    with pytest.raises(CannotRun, match=r"was told X-User-Id \[\], not u-1"):
+        await report_of("wide-open", passes=())
+
+
+async def test_target_that_lets_everybody_in_fails() -> None:
+    report = await report_of("gullible", passes=())
+    failed = {verdict.case.id for verdict in report.failed}
+    assert not report.good
+    assert report.checks == {"minted": [], "sealed-cbc": [], "sealed-gcm": []}
+    assert len(failed) > 100
+    assert {"FR-01", "TK-01", "CK-01", "CO-02", "UP-01"} <= failed
+
+
+async def test_target_that_dies_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(_place: Place) -> bool:
+        return False
+
+    monkeypatch.setattr(commands, "reachable", gone)
+    with pytest.raises(CannotRun, match=r"serves nobody any more after FR-01 \(CL \+ TE"):
+        await report_of("gullible", passes=())

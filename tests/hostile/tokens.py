@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import functools
 import gzip
+import os
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+from tests.hostile.cases import Resolve
 from tests.support import mint
 
 SECRET: Final = "TEST_SECRET"
@@ -35,22 +39,25 @@ _BOMB_BYTES: Final = 16 << 20
 _GZIP_MEMBERS: Final = 9_900
 
 
-def _user(**more: Any) -> dict[str, Any]:
+def user_claims(**more: Any) -> dict[str, Any]:
+    """Return what a session of u-1 says, with some claims in place of its own."""
     return mint.claims(**{"sub": "u-1", "email": "u1@example.test", "roles": ["user"], **more})
 
 
-def _admin() -> dict[str, Any]:
+def admin_claims() -> dict[str, Any]:
+    """Return what a session of a-1 says."""
     return mint.claims("a-1", email="a1@example.test", roles=["admin"])
 
 
-def _without(*names: str) -> dict[str, Any]:
-    return {name: value for name, value in _user().items() if name not in names}
+def without(*names: str) -> dict[str, Any]:
+    """Return what a session of u-1 says, but for some claims."""
+    return {name: value for name, value in user_claims().items() if name not in names}
 
 
 @functools.cache
 def _valid() -> str:
     """A session of u-1 that most recipes damage."""
-    return mint.v5(_user(), SECRET)
+    return mint.v5(user_claims(), SECRET)
 
 
 def _parts(**changed: str) -> str:
@@ -64,9 +71,9 @@ def _part(index: int) -> str:
     return _valid().split(".")[index]
 
 
-def _json_with(literal: str, name: str) -> bytes:
+def compact_with(literal: str, name: str) -> bytes:
     """Return the user's claims with the member `name` as this JSON text, valid or not."""
-    payload = mint.compact_json({**_user(), name: "PLACE"})
+    payload = mint.compact_json({**user_claims(), name: "PLACE"})
     return payload.replace(b'"PLACE"', literal.encode())
 
 
@@ -75,29 +82,29 @@ def _sealed(payload: bytes) -> str:
 
 
 def _sub(value: Any) -> Callable[[], str]:
-    return lambda: mint.v5(_user(sub=value), SECRET)
+    return lambda: mint.v5(user_claims(sub=value), SECRET)
 
 
 def _exp(literal: str) -> Callable[[], str]:
-    return lambda: _sealed(_json_with(literal, "exp"))
+    return lambda: _sealed(compact_with(literal, "exp"))
 
 
 def _claim(**more: Any) -> Callable[[], str]:
-    return lambda: mint.v5(_user(**more), SECRET)
+    return lambda: mint.v5(user_claims(**more), SECRET)
 
 
 def _header(raw: bytes) -> Callable[[], str]:
-    return lambda: mint.seal(raw, _user(), _KEY)
+    return lambda: mint.seal(raw, user_claims(), _KEY)
 
 
 def _surrogate(name: str) -> Callable[[], str]:
-    return lambda: _sealed(_json_with(r'"\ud800x"', name))
+    return lambda: _sealed(compact_with(r'"\ud800x"', name))
 
 
 def _in_standard_alphabet() -> str:
     """Return a valid token with - and _ written as + and /, at least one of each."""
     while True:
-        token = mint.v5(_user(), SECRET)
+        token = mint.v5(user_claims(), SECRET)
         if "-" in token and "_" in token:
             return token.replace("-", "+").replace("_", "/")
 
@@ -113,20 +120,41 @@ def _non_canonical_tag() -> str:
     return _parts(tag=tag[:-1] + alphabet[alphabet.index(tag[-1]) + 1])
 
 
-def _duplicate_member() -> bytes:
-    return b'{"sub":"u-1","sub":"admin",' + mint.compact_json(_without("sub"))[1:]
+def duplicate_member() -> bytes:
+    """Return the user's claims as JSON with `sub` twice."""
+    return b'{"sub":"u-1","sub":"admin",' + mint.compact_json(without("sub"))[1:]
+
+
+_RUN: Final = os.urandom(4).hex()
+"""Part of the ids of users whose requests are counted, so that no run finds another's counts."""
+
+
+def counted_users(session: Callable[[Mapping[str, Any]], str]) -> dict[str, Variants]:
+    """Return the sessions of the cases about rate limits: name -> session of whom."""
+    users = {
+        "RL02": "2",
+        "RL03A": "3a",
+        "RL03B": "3b",
+        **dict.fromkeys(("RL04A", "RL04B", "RL04C"), "4"),
+        "RL05": "5",
+    }
+    return {name: {"": _once(session, f"u-{_RUN}-{user}")} for name, user in users.items()}
+
+
+def _once(session: Callable[[Mapping[str, Any]], str], user: str) -> Callable[[], str]:
+    return functools.cache(lambda: session(user_claims(sub=user)))
 
 
 @functools.cache
 def _big() -> list[str]:
     """Pieces of a session too large for one cookie."""
-    token = mint.v5(_user(picture="p" * 4000), SECRET)
+    token = mint.v5(user_claims(picture="p" * 4000), SECRET)
     return [token[: mint.CHUNK], token[mint.CHUNK :]]
 
 
 def _shuffled_chunks() -> str:
     """Return the cookies of a session in 12 chunks, in an order that is not theirs."""
-    token = mint.v5(_user(picture="p" * 34_000), SECRET)
+    token = mint.v5(user_claims(picture="p" * 34_000), SECRET)
     chunks = mint.chunk_cookies(token)
     assert len(chunks) == 12
     random.Random(12).shuffle(chunks)
@@ -148,9 +176,10 @@ PBES2_HEADER: Final = {
 
 TOKENS: Final[dict[str, Variants]] = {
     "USER": {"": _valid},
-    "ADMIN": {"": functools.cache(lambda: mint.v5(_admin(), SECRET))},
-    "USER_SECURE": {"": lambda: mint.v5(_user(), SECRET, cookie=mint.V5_SECURE_COOKIE)},
-    "NOEMAIL": {"": lambda: mint.v5(_without("email"), SECRET)},
+    "ADMIN": {"": functools.cache(lambda: mint.v5(admin_claims(), SECRET))},
+    "USER_SECURE": {"": lambda: mint.v5(user_claims(), SECRET, cookie=mint.V5_SECURE_COOKIE)},
+    "USER_V4": {"": lambda: mint.v4(user_claims(), SECRET)},
+    "NOEMAIL": {"": lambda: mint.v5(without("email"), SECRET)},
     "CLAIM_CRLF": {
         "": _claim(name="Eve\r\nX-Injected: 1\r\nX-User-Roles: admin"),
         "email": _claim(email="eve@example.test\r\nX-Injected: 1"),
@@ -161,7 +190,7 @@ TOKENS: Final[dict[str, Variants]] = {
     "SUB_BOOL": {"": _sub(True)},
     "SUB_EMPTY": {"": _sub("")},
     "SUB_NULL": {"": _sub(None)},
-    "SUB_MISSING": {"": lambda: mint.v5(_without("sub", "id", "email"), SECRET)},
+    "SUB_MISSING": {"": lambda: mint.v5(without("sub", "id", "email"), SECRET)},
     "CLAIM_SURR": {"": _surrogate("name"), "sub": _surrogate("sub")},
     "EMAIL_MULTI": {"": _claim(email="attacker@evil.com@example.test")},
     "EMAIL_FW": {"": _claim(email="attacker@evil.com\uff20example.test")},
@@ -170,19 +199,21 @@ TOKENS: Final[dict[str, Variants]] = {
     "HUGE_CHUNKS_SHUFFLED": {"": _shuffled_chunks},
     "TK01": {"": lambda: "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."},
     "TK03": {"": lambda: _parts(key="AAAA")},
-    "TK04": {"": lambda: mint.seal({**_CBC_HEADER, "alg": "A256KW"}, _user(), _KEY)},
+    "TK04": {"": lambda: mint.seal({**_CBC_HEADER, "alg": "A256KW"}, user_claims(), _KEY)},
     "TK05": {
-        "": lambda: mint.seal(PBES2_HEADER, _user(), _GCM_KEY, encrypted_key=bytes(40)),
+        "": lambda: mint.seal(PBES2_HEADER, user_claims(), _GCM_KEY, encrypted_key=bytes(40)),
     },
-    "TK07": {"": lambda: mint.v5(_user(pad="u" * _BOMB_BYTES), SECRET, header={"zip": "DEF"})},
-    "TK08": {"": lambda: mint.seal({**_CBC_HEADER, "crit": ["x"], "x": 1}, _user(), _KEY)},
+    "TK07": {
+        "": lambda: mint.v5(user_claims(pad="u" * _BOMB_BYTES), SECRET, header={"zip": "DEF"})
+    },
+    "TK08": {"": lambda: mint.seal({**_CBC_HEADER, "crit": ["x"], "x": 1}, user_claims(), _KEY)},
     "TK10": {
-        "cbc-12-bytes": lambda: mint.seal(_CBC_HEADER, _user(), _KEY, iv=bytes(12)),
+        "cbc-12-bytes": lambda: mint.seal(_CBC_HEADER, user_claims(), _KEY, iv=bytes(12)),
         "gcm-16-bytes": lambda: mint.seal(
-            {"alg": "dir", "enc": "A256GCM"}, _user(), _GCM_KEY, iv=bytes(16)
+            {"alg": "dir", "enc": "A256GCM"}, user_claims(), _GCM_KEY, iv=bytes(16)
         ),
     },
-    "TK13": {"": lambda: mint.v5(_user(age=3600, ttl=-16), SECRET)},
+    "TK13": {"": lambda: mint.v5(user_claims(age=3600, ttl=-16), SECRET)},
     "TK16": {
         "infinity": _exp("Infinity"),
         "nan": _exp("NaN"),
@@ -190,7 +221,7 @@ TOKENS: Final[dict[str, Variants]] = {
         "true": _exp("true"),
         "text": _exp('"9999999999"'),
     },
-    "TK17": {"": lambda: mint.v5({**_user(), "nbf": mint.claims()["iat"] + 3600}, SECRET)},
+    "TK17": {"": lambda: mint.v5({**user_claims(), "nbf": mint.claims()["iat"] + 3600}, SECRET)},
     "TK18": {
         # The value of next-auth.state under its own salt, and its payload under the session's key.
         "state-cookie": lambda: mint.v4(_state(), SECRET, salt="next-auth.state"),
@@ -209,7 +240,7 @@ TOKENS: Final[dict[str, Variants]] = {
         "whitespace": lambda: _parts(iv=_part(2)[:4] + " " + _part(2)[4:]),
     },
     "TK27": {"": _non_canonical_tag},
-    "TK28": {"": lambda: mint.v5(_user(), SECRET, cookie=mint.V5_SECURE_COOKIE)},
+    "TK28": {"": lambda: mint.v5(user_claims(), SECRET, cookie=mint.V5_SECURE_COOKIE)},
     "DB_VALID": {"": lambda: "stored-session-of-ada"},
     "DB_VALID_UPPER": {
         "": lambda: "STORED-SESSION-OF-ADA",
@@ -217,13 +248,14 @@ TOKENS: Final[dict[str, Variants]] = {
     },
     "DB_ORPHAN": {"": lambda: "stored-session-of-nobody"},
     "DB_DELETED": {"": lambda: "stored-session-that-goes"},
-    "TK30": {"": lambda: _sealed(_duplicate_member())},
+    "TK30": {"": lambda: _sealed(duplicate_member())},
+    **counted_users(lambda claims: mint.v5(claims, SECRET)),
 }
 
 CONTROLS: Final[dict[str, Callable[[], str]]] = {
     "minted": _valid,
-    "sealed-cbc": lambda: mint.seal(_CBC_HEADER, _user(), _KEY),
-    "sealed-gcm": lambda: mint.seal({"alg": "dir", "enc": "A256GCM"}, _user(), _GCM_KEY),
+    "sealed-cbc": lambda: mint.seal(_CBC_HEADER, user_claims(), _KEY),
+    "sealed-gcm": lambda: mint.seal({"alg": "dir", "enc": "A256GCM"}, user_claims(), _GCM_KEY),
 }
 """The same tokens undamaged. A gateway that refuses these refuses the others for no good reason."""
 
@@ -237,15 +269,37 @@ SENT: Final[set[str]] = set()
 """Every token that has stood for a placeholder: none of them belongs in a log."""
 
 
-def resolver(variant: str = "") -> Callable[[str], bytes]:
-    """Return what a placeholder's name stands for. KeyError for a name without a recipe."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of sessions: what stands for each placeholder, and how claims become a session.
+
+    A case with a placeholder that a kind has no recipe for has no meaning there.
+    """
+
+    name: str
+    recipes: Mapping[str, Variants]
+    controls: Mapping[str, Callable[[], str]]
+    session: Callable[[Mapping[str, Any]], str]
+
+
+AUTHJS: Final = Kind("authjs", TOKENS, CONTROLS, lambda claims: mint.v5(claims, SECRET))
+"""Encrypted tokens of Auth.js v5, and of NextAuth v4 where a profile says so."""
+
+_NOT_TOKENS: Final = re.compile(r"(REPEAT|CHUNKS):|(GZIP_BOMB|PEER)$")
+
+
+def resolver(variant: str = "", kind: Kind = AUTHJS, peer: str = PEER) -> Resolve:
+    """Return what a placeholder's name stands for. KeyError for a name without a recipe.
+
+    `peer` is the address that the gateway sees.
+    """
 
     def resolve(name: str) -> bytes:
         if name == "GZIP_BOMB":
             return gzip_bomb()
         if name == "PEER":
-            return PEER.encode()
-        variants = TOKENS[name]
+            return peer.encode()
+        variants = kind.recipes[name]
         token = variants[variant if variant in variants else ""]()
         SENT.add(token)
         return token.encode()
@@ -253,7 +307,13 @@ def resolver(variant: str = "") -> Callable[[str], bytes]:
     return resolve
 
 
-def variants_of(placeholders: set[str]) -> list[str]:
+def tokens_of(placeholders: set[str]) -> set[str]:
+    """Return those placeholders that stand for tokens."""
+    inner = {name.removeprefix("LEN:") for name in placeholders}
+    return {name for name in inner if not _NOT_TOKENS.match(name)}
+
+
+def variants_of(placeholders: set[str], kind: Kind = AUTHJS) -> list[str]:
     """Return the labels with which a case that uses these placeholders runs."""
-    several = [TOKENS[name] for name in placeholders if len(TOKENS.get(name, {})) > 1]
+    several = [kind.recipes[n] for n in placeholders if len(kind.recipes.get(n, {})) > 1]
     return sorted({label for variants in several for label in variants}) or [""]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,9 +12,19 @@ import pytest
 from proxy.core.session import Credential, Session
 from proxy.errors import ProxyError, SessionExpired, SessionInvalid, SessionStoreDown
 from proxy.session import memory
+from proxy.session.memory import FLIGHTS_MAX, REFUSED_MAX, Memory
 from proxy.session.resolver import Resolver
 from proxy.telemetry.metrics import Metrics
-from tests.support.exchanges import COOKIE, NOW, SECRET, config_of, finish, rules_of, token
+from tests.support.exchanges import (
+    COOKIE,
+    NOW,
+    OTHER_SECRET,
+    SECRET,
+    config_of,
+    finish,
+    rules_of,
+    token,
+)
 from tests.support.stores import FakeStore, row
 
 
@@ -39,6 +51,14 @@ routes: [{{path: /**, upstream: api}}]
         with pytest.raises(ProxyError) as caught:
             await self.ask(value, at)
         return caught.value
+
+    @property
+    def memory(self) -> Memory:
+        return self.resolver._memories["web"]
+
+    def held(self) -> int:
+        """Return how many sessions are remembered."""
+        return len(self.memory._sessions)
 
     @property
     def cache(self) -> tuple[int, int, int, int]:
@@ -97,6 +117,20 @@ async def test_a_row_that_is_gone_counts_until_ttl_and_no_longer() -> None:
     assert isinstance(await desk.fault("good", 2), SessionInvalid)
 
 
+async def test_a_clock_that_is_set_back_lengthens_nothing() -> None:
+    desk = Desk(good(), more=f", secret: {SECRET}", cache="{ttl: 10s}")
+    value = token("u-1")
+    first = await desk.ask(value)
+    await desk.ask("good")
+    await desk.fault("nobody")
+    assert await desk.ask(value, -0.5) is first
+    desk.store.rows.clear()
+    assert isinstance(await desk.fault("good", -3600), SessionInvalid)
+    assert (await desk.ask(value, -30)) is not first
+    desk.store.rows.append(good("nobody"))
+    await desk.ask("nobody", -3600)
+
+
 async def test_while_the_store_is_down_the_known_are_served_and_others_are_503() -> None:
     desk = Desk(good(), good("other"))
     await desk.ask("good")
@@ -152,6 +186,118 @@ async def test_a_flood_of_made_up_tokens_drives_no_session_out(
         await desk.fault(f"nobody-{number}")
     await desk.ask("good")
     assert desk.store.asked.count("good") == 1
+
+
+def bulky(number: int, kilobytes: float) -> str:
+    return token(f"u-{number}", pad="p" * int(kilobytes * 750))
+
+
+async def test_a_session_with_much_in_it_counts_for_several() -> None:
+    """Claims take memory in proportion, so `entries` bounds memory whatever users write there."""
+    desk = Desk(cache="{entries: 40}", more=f", secret: {SECRET}")
+    for number in range(30):
+        await desk.ask(bulky(number, 0))
+    assert desk.held() == 30
+    for number in range(100):
+        await desk.ask(bulky(number, 10))
+    assert desk.held() == 3
+    for number in range(100):
+        await desk.ask(bulky(number, 0))
+    assert desk.held() == 40
+
+
+async def test_a_session_larger_than_the_whole_memory_is_verified_each_time() -> None:
+    desk = Desk(good("good"), cache="{entries: 2}", more=f", secret: {SECRET}")
+    await desk.ask("good")
+    for _ in range(3):
+        assert (await desk.ask(bulky(1, 10))).principal.id == "u-1"
+    assert (desk.held(), desk.cache) == (1, (0, 4, 0, 0))
+
+
+async def test_a_row_with_much_in_it_counts_for_several() -> None:
+    rows = [row(f"t-{number}", NOW + 9, "u", ('"%s"' % ("p" * 5000),)) for number in range(10)]
+    desk = Desk(*rows, cache="{entries: 12}")
+    for each in rows:
+        await desk.ask(each.token)
+    assert desk.held() == 2
+
+
+async def test_a_flood_of_bad_tokens_takes_bounded_memory() -> None:
+    """Of any kind: made up, too long, forged, of another secret. What was good stays good."""
+    desk = Desk(good(), cache="{entries: 1000}", more=f", secret: {SECRET}")
+    await desk.ask("good")
+    kept = token("u-2")
+    await desk.ask(kept)
+    forged = token("u-3", secret=OTHER_SECRET)
+    for number in range(REFUSED_MAX + 10):
+        await desk.fault(f"made-up-{number}")
+    desk.store.asked.clear()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(8_000):
+            await desk.fault(f"another-{number}")
+            await desk.fault(f"{forged}{number}")
+        desk.store.asked.clear()
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    # Nothing is left of 16,000 but the 4,096 refusals, which took the places of 4,096 others.
+    assert grown < REFUSED_MAX * 1024
+    hits = desk.cache[0]
+    await desk.ask("good")
+    await desk.ask(kept)
+    assert desk.cache[0] == hits + 2
+    assert desk.store.asked == []
+
+
+async def test_a_refusal_keeps_nothing_of_what_it_was_raised_from() -> None:
+    desk = Desk()
+    await desk.fault("nobody")
+    [(_, (_, _, kept))] = desk.memory._refused.items()
+    assert (kept.__traceback__, kept.__context__, kept.__cause__) == (None, None, None)
+
+
+async def test_made_up_tokens_ask_the_store_once_each_and_never_for_a_known_session() -> None:
+    desk = Desk(good())
+    await desk.ask("good")
+    desk.store.gate.clear()
+    flood = [asyncio.create_task(desk.fault(f"t-{number % 500}")) for number in range(5000)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (await desk.ask("good", 9)).principal.id == "u-1"
+    assert len(desk.store.asked) == 501
+    desk.store.gate.set()
+    await asyncio.gather(*flood)
+    assert len(desk.store.asked) == 501
+    assert repr(desk.memory) == "<Memory of web flights=0>"
+
+
+async def test_so_many_look_ups_are_under_way_and_no_more() -> None:
+    desk = Desk(good(), good("later"))
+    await desk.ask("good")
+    desk.store.gate.clear()
+    flood = [asyncio.create_task(desk.fault(f"t-{number}")) for number in range(FLIGHTS_MAX)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    # Those who asked are gone, and their questions are not.
+    for asked in flood[1:]:
+        asked.cancel()
+    await asyncio.sleep(0)
+    for _ in range(3):
+        down = await desk.fault("later")
+        assert isinstance(down, SessionStoreDown)
+        assert (down.status, down.reason) == (503, memory.TOO_MANY)
+    await desk.ask("good", 9)
+    joined = asyncio.create_task(desk.fault("t-7"))
+    await asyncio.sleep(0)
+    assert len(desk.store.asked) == FLIGHTS_MAX + 1
+    desk.store.gate.set()
+    assert isinstance(await joined, SessionInvalid)
+    assert (await desk.ask("later")).principal.id == "u-1"
+    await asyncio.gather(*flood, return_exceptions=True)
 
 
 async def test_a_thousand_requests_for_one_token_are_one_question() -> None:
@@ -254,7 +400,7 @@ async def test_without_a_secret_every_token_is_a_key_of_the_database() -> None:
 
 async def test_a_user_without_an_id_is_nobody() -> None:
     desk = Desk(good(), more=", principal: {id: org}")
-    assert (await desk.fault("good")).reason == "the claims hold no id of a user"
+    assert (await desk.fault("good")).reason == "the claims hold no id of a user that can be used"
 
 
 async def test_without_its_store_a_session_cannot_be_looked_up() -> None:

@@ -23,6 +23,7 @@ from tests.support.client import RawClient, exchange
 from tests.support.gateway import ROOT, GatewayProcess
 from tests.support.scripts import Held
 from tests.support.upstream import StubUpstream
+from tests.support.valkey import Valkey
 from tests.support.worker import request, settings
 
 pytestmark = pytest.mark.slow
@@ -144,6 +145,28 @@ async def test_counters_never_go_back(tmp_path: Path) -> None:
         await admin.until(is_whole)
         await ask(admin, "/public/x")
         assert await admin.requests() == 21
+
+
+async def test_a_shared_limit_is_one_for_all_workers(tmp_path: Path, valkey: Valkey) -> None:
+    sections = {
+        "rate_limit": [{"by": "ip", "rate": "15/h"}, {"by": "ip", "rate": "99/h", "shared": False}],
+        "redis": {"url": valkey.url, "timeout": "30s"},
+    }
+    async with (
+        StubUpstream() as upstream,
+        running(text_of(upstream.url, **sections), tmp_path) as admin,
+    ):
+        found = [(await ask(admin, f"/public/{number}")).status for number in range(40)]
+        assert sorted(found) == [200] * 15 + [429] * 25
+        status = await admin.status()
+        _, text = await admin.text("/metrics")
+    assert status["limit_store"] == {"up": True, "problem": None}
+    assert [row["limit"] for row in status["rate_limits"]] == [
+        "15/h by ip (burst 15), of all routes",
+        "99/h by ip (burst 99), of all routes",
+    ]
+    assert 'gatelodge_rate_limited_total{by="ip",rate="15/h",scope="-"} 25.0' in text
+    assert "gatelodge_limit_store_up 1.0" in text
 
 
 async def test_a_reload_reaches_every_worker(tmp_path: Path) -> None:

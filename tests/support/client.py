@@ -59,8 +59,8 @@ class RawClient:
     """One connection. `async with RawClient(port) as client:`.
 
     With `window` (bytes) the kernel's receive buffer is that small and nothing is read before
-    `read_on()`. With `tls` the server must show a certificate for `localhost`. Instead of a port, a
-    text is the path of a unix socket.
+    `read_on()`. `host` is a number, of IPv4 or IPv6. With `tls` the server must show a certificate
+    for `localhost`. Instead of a port, a text is the path of a unix socket.
     """
 
     def __init__(
@@ -78,15 +78,14 @@ class RawClient:
         self._transport: asyncio.Transport | None = None
 
     async def __aenter__(self) -> Self:
-        family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
-        sock = socket.socket(family)
+        sock = socket.socket(_family(self._address))
         if self._window is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._window)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_connect(sock, self._address)
-        except OSError:
+        except BaseException:  # a cancellation too
             sock.close()
             raise
         self._transport, _ = await loop.create_connection(
@@ -107,6 +106,11 @@ class RawClient:
         trace: TracebackType | None,
     ) -> None:
         self.transport.abort()
+
+    @property
+    def own_host(self) -> str:
+        """The address that the server sees as its client's."""
+        return str(self.transport.get_extra_info("sockname")[0])
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -200,12 +204,24 @@ class RawClient:
         return self.answers(methods).final
 
 
+def _family(address: str | tuple[str, int]) -> socket.AddressFamily:
+    if isinstance(address, str):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
 async def exchange(
-    port: int | str, data: bytes, *, method: str = "GET", tls: ssl.SSLContext | None = None
+    port: int | str,
+    data: bytes,
+    *,
+    method: str = "GET",
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+    deadline: float = DEADLINE,
 ) -> Answer:
     """Send one request on a connection of its own and return its final answer."""
-    async with RawClient(port, tls=tls) as client:
-        await client.send(data)
-        answers = await client.read_answers(methods=(method,))
+    async with RawClient(port, host=host, tls=tls) as client:
+        await client.send(data, deadline=deadline)
+        answers = await client.read_answers(methods=(method,), deadline=deadline)
         assert answers, f"no answer, but {client.received!r}"
         return answers[0]

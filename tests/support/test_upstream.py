@@ -85,3 +85,15 @@ async def test_stub_upstream_closes_idle_connections_only() -> None:
             release.set()
             [answer] = await busy.read_answers()
             assert answer.status == 204
+
+
+async def test_stub_upstream_retires_idle_connections_once_the_other_side_has_closed() -> None:
+    async with StubUpstream() as upstream, RawClient(upstream.port) as client:
+        await client.send(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        await client.read_answers()
+        with pytest.raises(TimeoutError):
+            await upstream.retire_idle(deadline=0.01)
+        await client.wait(lambda: client.eof)
+        client.half_close()
+        await upstream.retire_idle()
+        assert upstream.connections[0].ended.is_set()

@@ -273,13 +273,25 @@ async def echo(exchange: Exchange) -> None:
 
 
 class StubUpstream:
-    """The server. Listens on 127.0.0.1, by TLS if there is a `tls`, or on a unix socket, `path`."""
+    """The server. Listens on 127.0.0.1, by TLS if there is a `tls`, or on a unix socket, `path`.
 
-    def __init__(self, *, path: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+    Entering raises OSError when the address is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        path: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.requests: list[Recorded] = []
         self.connections: list[Connection] = []
         self.violations: list[str] = []
         self.default: Script = echo
+        self._host = host
+        self._port = port
         self._path = path
         self._tls = tls
         self._scripts: dict[str, Script] = {}
@@ -295,7 +307,7 @@ class StubUpstream:
             )
         else:
             self._server = await asyncio.start_server(
-                self._accept, "127.0.0.1", 0, limit=_HEAD_LIMIT, ssl=self._tls
+                self._accept, self._host, self._port, limit=_HEAD_LIMIT, ssl=self._tls
             )
         return self
 
@@ -356,6 +368,20 @@ class StubUpstream:
         for wire in list(self._wires.values()):
             if not wire.connection.busy:
                 wire.writer.close()
+
+    async def retire_idle(self, *, deadline: float = 10.0) -> None:
+        """End the connections with no request in progress, and wait until the other side has too.
+
+        Not by TLS. Nobody can still send a request on one of them, as after `close_idle`. Raises
+        TimeoutError when the other side keeps one open.
+        """
+        idle = [wire for wire in self._wires.values() if not wire.connection.busy]
+        for wire in idle:
+            if not wire.writer.is_closing():
+                wire.writer.write_eof()
+        async with asyncio.timeout(deadline):
+            for wire in idle:
+                await wire.connection.ended.wait()
 
     def _note_change(self) -> None:
         self._changed.set()

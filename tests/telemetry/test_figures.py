@@ -32,7 +32,7 @@ def test_two_are_twice_as_much_of_everything_that_is_counted() -> None:
     metrics = everything()
     one, two = values(metrics), values(sum_of([sent(metrics), sent(metrics)], metrics))
     assert one.keys() == two.keys()
-    once = re.compile(r"gatelodge_(build_info|config_|endpoint_up|session_store_up)")
+    once = re.compile(r"gatelodge_(build_info|config_|endpoint_up|session_store_up|limit_store_up)")
     wrong = {
         name: (one[name], two[name])
         for name in one
@@ -55,9 +55,11 @@ def test_something_is_up_when_every_worker_can_use_it() -> None:
         metrics = Metrics()
         metrics.endpoints = lambda: [("api", "a", int(up)), ("api", "b", 1)]
         metrics.stores = lambda: [("web", up, 3, 1, 2)]
+        metrics.limit_store_up = lambda: [up]
         return metrics
 
     total = sum_of([sent(worker(True)), sent(worker(False))], Metrics())
+    assert list(total.limit_store_up()) == [False]
     assert list(total.endpoints()) == [("api", "a", 0), ("api", "b", 1)]
     assert list(total.stores()) == [("web", False, 6, 2, 4)]
 

@@ -42,6 +42,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gatelodge_config_last_reload_timestamp_seconds": (),
     "gatelodge_build_info": ("version",),
     "gatelodge_log_lines_dropped_total": (),
+    "gatelodge_rate_limited_total": ("scope", "by", "rate"),
+    "gatelodge_rate_limit_entries": ("scope", "by", "rate"),
+    "gatelodge_limit_store_total": ("result",),
+    "gatelodge_limit_store_up": (),
 }
 
 
@@ -81,6 +85,10 @@ def everything() -> Metrics:
     metrics.connections = lambda: {"client": 3, "upstream": 1}
     metrics.endpoints = lambda: [("api", "127.0.0.1:8000", 1)]
     metrics.stores = lambda: [("web", True, 1, 1, 0)]
+    metrics.limits = lambda: [("", "ip", "100/m", 1)]
+    metrics.limit_store_up = lambda: [True]
+    metrics.count_limited("", "ip", "100/m")
+    metrics.count_store("answered")
     x = done(attempts=1, upstream="api", session="web", session_result="valid", code="internal")
     return counted(metrics, x)
 
@@ -301,3 +309,29 @@ def test_reprs_show_numbers() -> None:
     histogram.observe(0.1)
     assert repr(histogram) == "<Histogram count=1>"
     assert HOST not in repr(metrics)
+
+
+def test_limits_are_told_by_what_the_configuration_calls_them() -> None:
+    metrics = Metrics()
+    metrics.count_limited("", "ip", "100/m")
+    metrics.count_limited("", "ip", "100/m")
+    metrics.count_limited("POST /x", "user", "5/h")
+    metrics.limits = lambda: [("", "ip", "100/m", 7), ("POST /x", "user", "5/h", 2)]
+    metrics.count_store("answered", 3)
+    metrics.count_store("failed")
+    top = {"scope": "-", "by": "ip", "rate": "100/m"}
+    own = {"scope": "POST /x", "by": "user", "rate": "5/h"}
+    found = samples(metrics)
+    assert ("gatelodge_rate_limited_total", top, 2.0) in found
+    assert ("gatelodge_rate_limited_total", own, 1.0) in found
+    assert ("gatelodge_rate_limit_entries", top, 7.0) in found
+    assert ("gatelodge_limit_store_total", {"result": "answered"}, 3.0) in found
+    assert ("gatelodge_limit_store_total", {"result": "failed"}, 1.0) in found
+
+
+@pytest.mark.parametrize(("up", "expected"), [([True], [1.0]), ([False], [0.0]), ([], [])])
+def test_redis_is_told_of_where_there_is_one(up: list[bool], expected: list[float]) -> None:
+    metrics = Metrics()
+    metrics.limit_store_up = lambda: up
+    found = [value for name, _, value in samples(metrics) if name == "gatelodge_limit_store_up"]
+    assert found == expected

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.session import Credential
+from proxy.core.session import Credential, Session
 from proxy.gateway.snapshot import Snapshot
+from proxy.limits.limiter import Limiter
 from proxy.session.resolver import Resolver
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.deadlines import Deadlines
@@ -53,22 +54,32 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_store_is_stopped_when_it_has_answered(generations: Generations) -> None:
+class Asked:
+    """Somebody whose request is being decided by `snapshot`, whose store does not answer yet."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.store = FakeStore(row(TOKEN, NOW + 60))
+        self.store.gate.clear()
+        self.snapshot = with_store(snapshot, self.store)
+        self.answer = asyncio.ensure_future(self._decide())
+
+    async def _decide(self) -> Session:
+        with self.snapshot.deciding:
+            credential = Credential("web", "cookie", COOKIE, TOKEN)
+            return await self.snapshot.resolver.resolve(credential, NOW)
+
+
+async def test_a_store_is_stopped_when_nobody_asks_it_any_more(generations: Generations) -> None:
     first = await generations.build(config_of(TEXT))
-    store = FakeStore(row(TOKEN, NOW + 60))
-    old = with_store(first, store)
-    store.gate.clear()
-    asked = asyncio.ensure_future(
-        old.resolver.resolve(Credential("web", "cookie", COOKIE, TOKEN), NOW)
-    )
-    await until(lambda: bool(store.asked))
+    asked = Asked(first)
+    await until(lambda: bool(asked.store.asked))
     new = await generations.build(config_of(TEXT.replace("web:", "other:")), first)
-    generations.retire(old, new)
+    generations.retire(asked.snapshot, new)
     await turns()
-    assert store.problem == ""
-    store.gate.set()
-    assert (await asked).principal.id == "u-1"
-    await until(lambda: store.problem == "stopped")
+    assert asked.store.problem == ""
+    asked.store.gate.set()
+    assert (await asked.answer).principal.id == "u-1"
+    await until(lambda: asked.store.problem == "stopped")
     await generations.stop(new)
     await generations.stop(first)
 
@@ -77,18 +88,13 @@ async def test_stop_does_not_wait_for_a_store_that_does_not_answer(
     generations: Generations,
 ) -> None:
     first = await generations.build(config_of(TEXT))
-    store = FakeStore(row(TOKEN, NOW + 60))
-    old = with_store(first, store)
-    store.gate.clear()
-    asked = asyncio.ensure_future(
-        old.resolver.resolve(Credential("web", "cookie", COOKIE, TOKEN), NOW)
-    )
-    await until(lambda: bool(store.asked))
+    asked = Asked(first)
+    await until(lambda: bool(asked.store.asked))
     new = await generations.build(config_of(TEXT.replace("web:", "other:")), first)
-    generations.retire(old, new)
+    generations.retire(asked.snapshot, new)
     await generations.stop(new)
-    assert store.problem == "stopped"
-    asked.cancel()
+    assert asked.store.problem == "stopped"
+    asked.answer.cancel()
     await generations.stop(first)
 
 
@@ -104,4 +110,30 @@ async def test_a_generation_that_cannot_be_built_leaves_the_stores_alone(
     [store] = first.stores.values()
     assert store.state().problem == "connection refused"
     assert (await generations.build(config_of(TEXT), first)).stores == first.stores
+    await generations.stop(first)
+
+
+class Limits(Limiter):
+    """Limits of which `ended` says whether they were stopped."""
+
+    ended = False
+
+    async def stop(self, after: Limiter | None = None) -> None:
+        self.ended = after is not None
+
+
+async def test_stores_and_limits_wait_for_who_has_not_asked_them_yet(
+    generations: Generations,
+) -> None:
+    first = await generations.build(config_of(TEXT))
+    store, limits = FakeStore(row(TOKEN, NOW + 60)), Limits(first.config, (), Metrics())
+    old = replace(with_store(first, store), limiter=limits)
+    new = await generations.build(config_of(TEXT.replace("web:", "other:")), first)
+    with old.deciding:
+        generations.retire(old, new)
+        await turns()
+        assert (store.problem, limits.ended) == ("", False)
+    await until(lambda: store.problem == "stopped")
+    assert limits.ended
+    await generations.stop(new)
     await generations.stop(first)

@@ -136,3 +136,18 @@ async def test_a_database_that_does_not_fit_keeps_a_worker_from_starting(
     with pytest.raises(ValueError, match=r"^sessions\.web\.database: no table of the database"):
         await gateway.__aenter__()
     assert gateway.worker.addresses == {}
+
+
+async def test_shared_limits_without_their_package_keep_a_worker_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    config = settings(
+        "http://127.0.0.1:1",
+        rate_limit={"by": "ip", "rate": "9/h"},
+        redis={"url": "redis://127.0.0.1:1"},
+    )
+    gateway = LocalGateway(config)
+    with pytest.raises(ValueError, match=r"pip install 'gatelodge\[redis\]'"):
+        await gateway.__aenter__()
+    assert gateway.worker.addresses == {}

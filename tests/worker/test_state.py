@@ -107,3 +107,31 @@ async def test_with_its_store_a_worker_is_ready_and_says_where_sessions_are(
         assert found["tables"].startswith("public.sessions (")
         text = gateway.worker.state.metrics_text()[0]
         assert b'gatelodge_session_store_connections{session="web",state="idle"} 1.0' in text
+
+
+async def test_limits_and_the_server_that_counts_are_told_of() -> None:
+    limits = [{"by": "ip", "rate": "9/h"}, {"by": "user", "rate": "5/h", "shared": False}]
+    redis = {"url": "redis://:hunter2@127.0.0.1:1"}
+    async with LocalGateway(settings("http://127.0.0.1:1", rate_limit=limits, redis=redis)) as g:
+        assert g.worker.state.ready() == (True, "ready")
+        await g.ask("GET", "/optional/x")
+        status = g.status
+        text = g.worker.state.metrics_text()[0]
+        assert "hunter2" not in str(status)
+    assert status["limit_store"] == {"up": False, "problem": "no connection: Connection refused"}
+    assert status["rate_limits"] == [
+        {"limit": limit, "shared": shared, "entries": 1, "dropped": 0}
+        for limit, shared in (
+            ("9/h by ip (burst 9), of all routes", True),
+            ("5/h by user (burst 5), of all routes", False),
+        )
+    ]
+    assert b'gatelodge_rate_limit_entries{by="user",rate="5/h",scope="-"} 1.0' in text
+    assert b"gatelodge_limit_store_up 0.0" in text
+
+
+async def test_without_limits_there_are_none_to_tell_of() -> None:
+    async with LocalGateway(settings("http://127.0.0.1:1")) as gateway:
+        assert gateway.status["rate_limits"] == []
+        assert gateway.status["limit_store"] is None
+        assert b"gatelodge_limit_store_up" not in gateway.worker.state.metrics_text()[0]

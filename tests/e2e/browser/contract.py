@@ -23,7 +23,7 @@ from tests.e2e.browser.fetch_standard import (
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _GRANTED_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_EXPOSED: Final = ("X-Request-Id", "Retry-After", "X-Total-Count")
+_EXPOSED: Final = ("X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Total-Count")
 _PROBLEM: Final = frozenset({"content-type", "cache-control", "x-request-id", "vary"})
 _OF_API: Final = frozenset(name.lower() for name in api.ANSWER_FIELDS)
 

@@ -1,0 +1,1 @@
+"""Counting requests in their rate limits: in this process, or in Redis together with others."""
