@@ -3,6 +3,7 @@
 #   ARGS="..."      extra arguments for the command behind a target, e.g. make test ARGS="-k cookies"
 #   TARGET=host:port, UPSTREAM=host:port, PROFILES=a,b, TOKENS=authjs|hs256
 #                   the proxy that `make conformance` is to attack; without, the gateway itself
+#   MINUTES=...     how long make fuzz takes
 #   PYTHON=...      the Python 3.11+ that .venv is made from (default: the first that works)
 
 SHELL := /bin/bash
@@ -11,6 +12,7 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 ARGS ?=
+MINUTES ?= 10
 # `make ci` and `make cov` put "coverage run -m" in front of pytest.
 RUNNER ?=
 
@@ -27,7 +29,7 @@ demo: .venv/.installed-demo ## try it: a web app, PostgreSQL, an API and the gat
 test: .venv/.installed-dev ## all tests but those in tests/e2e
 	$(PY) -m $(RUNNER) pytest --ignore=tests/e2e $(ARGS)
 
-e2e: .venv/.installed-dev ## tests with real processes; need Node 20 and npm, and root on Debian or Ubuntu
+e2e: .venv/.installed-dev .venv/.installed-fuzz ## tests with real processes; need Node 20 and npm, and root on Debian or Ubuntu
 	scripts/install-chromium.sh
 	$(PY) -m pytest tests/e2e $(ARGS)
 
@@ -51,14 +53,14 @@ fmt: .venv/.installed-dev ## put the code into shape
 lint: .venv/.installed-dev ## the style rules
 	$(PY) -m ruff check .
 
-types: .venv/.installed-dev ## mypy, strict
+types: .venv/.installed-dev .venv/.installed-fuzz ## mypy, strict
 	$(PY) -m mypy
 
 bench: .venv/.installed-bench ## numbers against nginx and Envoy (Linux)
 	$(PY) -m bench $(ARGS)
 
-fuzz: .venv/.installed-dev ## the property tests, many more examples than usual
-	$(PY) -m pytest --ignore=tests/e2e -m hypothesis --hypothesis-profile=fuzz $(ARGS)
+fuzz: .venv/.installed-dev .venv/.installed-fuzz ## hostile input against oracles and real backends; MINUTES=10; needs Node 20 and npm
+	$(PY) -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 cov: ## the tests with branch coverage, and its floors
 	$(MAKE) test RUNNER="coverage run -m"
@@ -75,7 +77,7 @@ cov-report:
 	$(PY) -m coverage report --fail-under=95 --include='proxy/core/*,proxy/config/*,proxy/errors.py'
 
 clean: ## remove the environment and all caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov dist
+	rm -rf .venv .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov dist
 	find proxy tests -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.installed-%: requirements/%.txt requirements/build.txt pyproject.toml scripts/bootstrap.sh

@@ -11,5 +11,6 @@ pytest_plugins = ["tests.support.postgres", "tests.support.valkey"]
 _SLOW = [HealthCheck.too_slow]
 
 settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=_SLOW)
-settings.register_profile("fuzz", deadline=None, max_examples=20_000, suppress_health_check=_SLOW)
+# `make fuzz` repeats all property tests until its time is over, so that none of them is left out.
+settings.register_profile("fuzz", deadline=None, max_examples=400, suppress_health_check=_SLOW)
 settings.load_profile("default")

@@ -85,7 +85,7 @@ DOORS = {
     ],
     "asyncpg": ["session/database.py", "session/faults.py", "demo/rows.py"],
     "cachebox": ["session/memory.py"],
-    "cryptography": ["core/jwe.py", "core/jws_keys.py", "core/schedules.py"],
+    "cryptography": ["core/certificate.py", "core/jwe.py", "core/jws_keys.py", "core/schedules.py"],
     "httptools": ["upstream/response.py"],
     "jwt": ["core/jws.py", "core/jws_keys.py"],
     "orjson": [

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Findings:
-    """What was found. `reached`, `asked` and `redis` are empty unless `--connect` asked for it."""
+    """What was found. `reached`, `asked` and `redis` are empty unless `--connect` asked for it;
+    `warnings` are no fault of the configuration, which can be used.
+    """
 
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     reached: list[Reached] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(loaded: Loaded, *, connect: bool) -> _Findings:
     import asyncio
 
-    from proxy.cli.certificates import certificate_problems
+    from proxy.cli.certificates import certificate_advice, certificate_problems
     from proxy.cli.connect import ask_all, ask_redis, connect_all
 
     config, document = loaded.config, loaded.document
@@ -81,6 +84,8 @@ def _check(loaded: Loaded, *, connect: bool) -> _Findings:
         findings.redis = asyncio.run(ask_redis(config))
     found += asyncio.run(_failed_cases(loaded))
     findings.problems = [document.problem(loc, message) for loc, message in found]
+    advice = certificate_advice(config, time.time())
+    findings.warnings = [document.problem(loc, f"warning: {message}") for loc, message in advice]
     return findings
 
 
@@ -102,7 +107,7 @@ async def _failed_cases(loaded: Loaded) -> list[tuple[Loc, str]]:
 
 
 def _print(findings: _Findings) -> None:
-    for problem in findings.problems:
+    for problem in [*findings.problems, *findings.warnings]:
         print(problem, file=sys.stderr)
     for each in findings.reached:
         state = f"cannot be reached: {each.problem}" if each.problem else "can be reached"
@@ -123,18 +128,20 @@ def _print(findings: _Findings) -> None:
 def _as_json(findings: _Findings) -> dict[str, Any]:
     return {
         "ok": findings.ok,
-        "problems": [
-            {
-                "file": problem.file,
-                "line": problem.line,
-                "column": problem.column,
-                "key": list(problem.loc),
-                "message": problem.message,
-            }
-            for problem in findings.problems
-        ],
+        "problems": [_problem_as_json(problem) for problem in findings.problems],
+        "warnings": [_problem_as_json(problem) for problem in findings.warnings],
         **findings.counts,
         "endpoints": [asdict(each) for each in findings.reached],
         "databases": [asdict(each) for each in findings.asked],
         "redis": None if findings.redis is None else {"problem": findings.redis},
+    }
+
+
+def _problem_as_json(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "key": list(problem.loc),
+        "message": problem.message,
     }

@@ -7,16 +7,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.errors import LimitStoreDown, ProxyError, SessionStoreDown
 from proxy.upstream.deadlines import Deadlines
+from proxy.upstream.handshake import hear
 from proxy.upstream.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from proxy.config.model import Config
+    from proxy.config.model import Config, UpstreamConfig
+    from proxy.config.model import Endpoint as Address
     from proxy.session.database import PostgresStore
     from proxy.upstream.endpoint import Endpoint
 
@@ -41,7 +45,10 @@ async def connect_all(config: Config) -> list[Reached]:
         for name, upstream in config.upstreams.items():
             pool = Pool(name, upstream, loop, deadlines)
             await pool.prepare()
-            tries += [_connect(name, each, upstream.timeouts.connect) for each in pool.endpoints]
+            for endpoint in pool.endpoints:
+                address = endpoint.address
+                heard = None if pool.tls is None else _hearing(address, upstream, pool.tls)
+                tries.append(_connect(name, endpoint, upstream.timeouts.connect, heard))
             if upstream.dns is not None and not pool.endpoints:
                 unknown.append(Reached(name, str(upstream.dns.name), pool.problem))
         return [*unknown, *await asyncio.gather(*tries)]
@@ -129,10 +136,26 @@ async def _ask(session: str, store: PostgresStore) -> Asked:
     return Asked(session, state.tables, "", advice)
 
 
-async def _connect(upstream: str, endpoint: Endpoint, timeout: float) -> Reached:
+def _hearing(
+    address: Address, upstream: UpstreamConfig, context: ssl.SSLContext
+) -> Callable[[], None] | None:
+    """Return what finds out whether an https endpoint takes our certificate."""
+    if address.scheme != "https":
+        return None
+    name = upstream.tls.server_name if upstream.tls is not None else None
+    return partial(
+        hear, address.host, address.port, context, name or address.host, upstream.timeouts.connect
+    )
+
+
+async def _connect(
+    upstream: str, endpoint: Endpoint, timeout: float, heard: Callable[[], None] | None
+) -> Reached:
     try:
         connection = await endpoint.connect(timeout)
+        connection.abort()
+        if heard is not None:
+            await asyncio.to_thread(heard)
     except ProxyError as error:
         return Reached(upstream, endpoint.name, error.reason or error.detail)
-    connection.abort()
     return Reached(upstream, endpoint.name, "")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy.cli import configfile
-from proxy.worker.watch import marks_of
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
@@ -38,6 +37,8 @@ class FileSource:
         return config
 
     def _read(self) -> Config:
+        from proxy.worker.watch import marks_of  # it brings the whole gateway with it
+
         # Before: what changes while it is read is different from this afterwards.
         self.marks = marks_of(self._files)
         loaded = configfile.load_file(self._files[0])

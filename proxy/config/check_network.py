@@ -28,7 +28,7 @@ _TARGET_MIN: Final = 256
 
 
 def check_network(config: Config, report: Report) -> None:
-    """Check addresses, `admin_token`, trusted proxies, `health_path` and `limits`."""
+    """Check where it listens, whom it trusts, `admin_token`, `health_path` and `limits`."""
     if _clashes(config.listen.address, config.admin):
         loc = ("admin",) if "admin" in config.model_fields_set else ("listen", "address")
         report.add(loc, "listen and admin must not share an address and port")
@@ -44,6 +44,7 @@ def check_network(config: Config, report: Report) -> None:
         if name.lower() not in {each.lower() for each in TRUSTABLE}:
             message = f"must be one of {', '.join(TRUSTABLE)}{did_you_mean(name, TRUSTABLE)}"
             report.add(("trusted_headers", position), message)
+    _check_proxy_protocol(config, report)
     _check_health_path(config, report)
     _check_limits(config, report)
 
@@ -84,6 +85,17 @@ def _about_network(text: str) -> str:
     except ValueError:
         return "a network ends in zeros after its prefix: 10.0.0.0/8, not 10.1.2.3/8"
     return ""
+
+
+def _check_proxy_protocol(config: Config, report: Report) -> None:
+    """Who may connect must be somebody: a listener that refuses everyone looks like an outage."""
+    if not config.listen.proxy_protocol:
+        return
+    unix = config.listen.address.path is not None
+    if not any((text == "unix") == unix for text in config.trusted_proxies):
+        who = "unix" if unix else "the addresses of your load balancer"
+        message = f"only trusted proxies may connect then: list {who} in trusted_proxies"
+        report.add(("listen", "proxy_protocol"), message)
 
 
 def _check_health_path(config: Config, report: Report) -> None:

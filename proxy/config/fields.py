@@ -202,16 +202,16 @@ EndpointText = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^(https?://|unix:/|.*\$\{)"}),
     _TEXT_OUT,
 ]
-DnsText = Annotated[
-    Endpoint,
-    _read(Endpoint.parse_name, "must be HOST:PORT, or https://HOST:PORT", Endpoint),
-    WithJsonSchema({"type": "string"}),
-    _TEXT_OUT,
-]
 RateText = Annotated[
     Rate,
     _read(Rate.parse, "must be a rate, such as 10/s, 100/m, 1000/h or 5000/d", Rate),
     WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*/[smhd]$"}),
+    _TEXT_OUT,
+]
+DnsText = Annotated[
+    Endpoint,
+    _read(Endpoint.parse_name, "must be HOST:PORT, or https://HOST:PORT", Endpoint),
+    WithJsonSchema({"type": "string"}),
     _TEXT_OUT,
 ]
 

@@ -13,7 +13,6 @@ from proxy.config.fields import (
     DurationOrZero,
     FileName,
     Flag,
-    NotBuilt,
     Section,
     Size,
     SizeOrOff,
@@ -56,8 +55,9 @@ class Listen(Section):
     """HOST:PORT, [V6]:PORT or unix:/path."""
     tls: ListenTls | None = None
     """Serve TLS ourselves; without it, plain HTTP."""
-    proxy_protocol: NotBuilt = None
-    """Not built yet; only `off`."""
+    proxy_protocol: Flag = False
+    """Take the client's address from the PROXY protocol (1 and 2), which every connection must then
+    begin with. Only peers in `trusted_proxies` may connect."""
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.forwarded import forwarded_element, node_address, parse_forwarded
+from proxy.core.proxy_protocol import UNKNOWN
 from proxy.core.target import parse_host
 from proxy.errors import BadRequest
 
@@ -23,11 +24,15 @@ _FOR: Final = b"x-forwarded-for"
 _PROTO: Final = b"x-forwarded-proto"
 _HOST: Final = b"x-forwarded-host"
 _PORT: Final = b"x-forwarded-port"
+_PREFIX: Final = b"x-forwarded-prefix"
 _FORWARDED: Final = b"forwarded"
 _KNOWN: Final = (_FOR, _PROTO, _HOST, _PORT, _FORWARDED)
 
 # Proxies write ws and wss for WebSocket requests.
 _SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
+
+# Peers that have no address: of a unix socket, and one that only its load balancer knows.
+_NO_ADDRESS: Final = frozenset({"unix", UNKNOWN})
 
 # Longer chains do not occur, and each hop costs a look at an address.
 _HOPS_MAX: Final = 32
@@ -39,7 +44,9 @@ _MEMO_KEY_MAX_BYTES: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The client's address ("unix" if it has none) and the scheme that it used (http or https).
+    """The client's address and the scheme that it used (http or https).
+
+    Without an address it is "unix" (a unix socket) or "unknown" (only a load balancer knows it).
 
     `trusted` is whether the peer on the connection, which may be another, is a trusted proxy.
     """
@@ -51,8 +58,9 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
-    """`address` is canonical, or None for a unix socket."""
+    """`name` is how the peer is written; `address` is canonical, or None where there is none."""
 
+    name: str
     address: str | None
     trusted: bool
 
@@ -81,11 +89,13 @@ class TrustedProxies:
 
         Raises BadRequest when a believed header comes twice, cannot be read, or is contradicted by
         another believed one: a proxy that writes such headers is not the one that was meant to be
-        trusted.
+        trusted. So it is with X-Forwarded-Prefix, which upstream_head.py passes on.
         """
         peer = self._peer(head.peer)
         key: tuple[object, ...] = (head.peer, head.tls)
         if peer.trusted:
+            if head.repeated is not None:
+                head.get(_PREFIX)
             key += tuple([head.get(name) for name in self._believed])
         client = self._clients.get(key)
         if client is None:
@@ -95,6 +105,10 @@ class TrustedProxies:
                     self._clients.clear()
                 self._clients[key] = client
         return client
+
+    def trusts(self, peer: str) -> bool:
+        """Whether a peer, as its connection shows it, is one of the trusted proxies."""
+        return self._peer(peer).trusted
 
     def warns(self, head: RequestHead, client: Client) -> bool:
         """Whether the operator should hear that a peer who is not trusted sends such headers."""
@@ -124,7 +138,8 @@ class TrustedProxies:
         believed = self._believed_in(head) if client.trusted else {}
         chain = believed.get(_FOR)
         if chain is None:
-            chain = b"" if client.address in (peer, "unix") else client.address.encode()
+            itself = client.address == peer or client.address in _NO_ADDRESS
+            chain = b"" if itself else client.address.encode()
         if peer is not None:
             chain = b"%b, %b" % (chain, peer.encode()) if chain else peer.encode()
         public = believed.get(_HOST, host)
@@ -151,9 +166,12 @@ class TrustedProxies:
     def _peer(self, text: str) -> _Peer:
         peer = self._peers.get(text)
         if peer is None:
-            # A zone (fe80::1%eth0) names an interface of ours.
-            address = None if text == "unix" else node_address(text.partition("%")[0]) or text
-            peer = _Peer(address, self._unix if address is None else self._trusts(address))
+            if text in _NO_ADDRESS:
+                peer = _Peer(text, None, text == "unix" and self._unix)
+            else:
+                # A zone (fe80::1%eth0) names an interface of ours.
+                address = node_address(text.partition("%")[0]) or text
+                peer = _Peer(text, address, self._trusts(address))
             if len(self._peers) >= _MEMO_MAX:
                 self._peers.clear()
             self._peers[text] = peer
@@ -167,7 +185,7 @@ class TrustedProxies:
         return any(parsed in network for network in self._networks)
 
     def _read(self, head: RequestHead, peer: _Peer) -> Client:
-        address = peer.address or "unix"
+        address = peer.address or peer.name
         scheme = "https" if head.tls else "http"
         if not peer.trusted:
             return Client(address, scheme, False)

@@ -59,7 +59,7 @@ def opening(x: Exchange, permit: Permit, rules: Rules, host: bytes) -> bytes:
 def _prefix(head: RequestHead, ours: str | None, *, trusted: bool) -> bytes:
     """Return what was cut off the path on its way here and by us, as one value; b"" for nothing.
 
-    Raises BadRequest when a trusted proxy sent several.
+    A trusted proxy that sends several has been refused before (client.py).
     """
     outer = (head.get(b"x-forwarded-prefix") or b"") if trusted else b""
     return outer if ours is None else outer.rstrip(b"/") + ours.encode("ascii")

@@ -52,6 +52,9 @@ class Answerer(Protocol):
     def enter(self, client: Downstream, data: bytes, /) -> Begun | None:
         """Answer a request without the connection's task, if its head is known; else None."""
 
+    def trusts(self, peer: str) -> bool:
+        """Whether the peer of a connection is one of `trusted_proxies`."""
+
     async def handle(self, client: Downstream, head: RequestHead, payload: Payload) -> bool:
         """Answer one request; return whether the connection can carry another one."""
 

@@ -77,6 +77,10 @@ class Gateway:
         x = self._begin(client, known.x.head, snapshot)
         return Passage(x, known, values, attempt, snapshot, client, self._recorder, self.handle)
 
+    def trusts(self, peer: str) -> bool:
+        """Whether the peer of a connection is one of `trusted_proxies`."""
+        return self.snapshot.rules.proxies.trusts(peer)
+
     async def handle(
         self, client: Downstream, head: RequestHead, payload: Payload, begun: Passage | None = None
     ) -> bool:

@@ -33,6 +33,8 @@ from proxy.upstream.deadlines import NEVER
 from proxy.upstream.outbox import Corked, Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from proxy.config.model import Limits
     from proxy.gateway.downstream import Answerer, Begun
     from proxy.upstream.deadlines import Deadlines
@@ -42,6 +44,12 @@ _log = logging.getLogger("gatelodge.gateway")
 _LINGER: Final = 2.0
 """Seconds for which a connection that we close still takes in what the client had under way."""
 _RESET: Final = struct.pack("ii", 1, 0)
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """Return the address at the other end of a connection, "unix" if it has none."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else "unix"
 
 
 async def _never_called(_request: web.BaseRequest) -> web.StreamResponse:
@@ -61,12 +69,20 @@ class ClientServer(web.Server):
         self.deadlines = deadlines
         self.tls = tls
         self.outbox = Outbox(asyncio.get_running_loop())
+        self.arriving: Collection[object] = ()
+        """Connections that are not yet a client's (arrival.py)."""
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection; without aiohttp's fallback, which would drop
         every limit.
         """
-        return ClientConnection(self, asyncio.get_running_loop())
+        return self.connect(None)
+
+    def connect(self, source: str | None) -> ClientConnection:
+        """Make the protocol of a connection; `source` is the client's address where it is another
+        than the peer's (PROXY protocol).
+        """
+        return ClientConnection(self, asyncio.get_running_loop(), source)
 
     @property
     def clients(self) -> list[ClientConnection]:
@@ -93,8 +109,11 @@ class ClientConnection(Corked, Inbox):
         "write_deadline",
     )
 
-    def __init__(self, server: ClientServer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, server: ClientServer, loop: asyncio.AbstractEventLoop, source: str | None = None
+    ) -> None:
         super().__init__(server, loop, server.limits, tls=server.tls)
+        self._peer = source or ""
         self._server = server
         self._outbox = server.outbox
         self._unsent: list[bytes] = []
@@ -108,8 +127,7 @@ class ClientConnection(Corked, Inbox):
         return f"<ClientConnection {state}>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self._peer = self._peer or peer_of(transport)
         self.whoever = Client(self._peer, "https" if self._server.tls else "http", trusted=False)
         self._server.deadlines.watch(self)
         self.read_deadline = monotonic() + self._server.limits.idle

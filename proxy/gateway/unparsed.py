@@ -16,7 +16,7 @@ from proxy.errors import (
     TargetTooLong,
 )
 
-_PROXY_PROTOCOL: Final = "the PROXY protocol, which this listener does not speak"
+_PROXY_PROTOCOL: Final = "a PROXY header that is not expected here (listen.proxy_protocol)"
 _REQUEST_LINE_MAX: Final = 4096
 """A request line that ends within this many bytes is not what was too long."""
 _NOT_HTTP: Final = {

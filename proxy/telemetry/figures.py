@@ -123,7 +123,16 @@ def _all_of(rows: Iterable[bool]) -> list[bool]:
     return [all(listed)] if listed else []
 
 
+def _certificates(rows: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return each certificate once, with the end of the oldest that a worker uses."""
+    ends: dict[str, float] = {}
+    for place, end in rows:
+        ends[place] = min(end, ends.get(place, end))
+    return list(ends.items())
+
+
 _ROWS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "certificates": _certificates,
     "endpoints": _endpoints,
     "stores": _stores,
     "limits": _limits,

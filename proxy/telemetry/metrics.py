@@ -81,6 +81,7 @@ class Metrics:
         self.request_seconds: dict[str, Histogram] = {}
         self.upstream_seconds: dict[str, Histogram] = {}
         self.refusals: dict[str, int] = {}
+        self.arrivals_refused: dict[str, int] = {}
         self.sessions: dict[tuple[str, str], int] = {}
         self.session_cache_hits = 0
         self.session_cache_misses = 0
@@ -100,6 +101,8 @@ class Metrics:
         self.endpoints: Callable[[], Iterable[tuple[str, str, int]]] = tuple
         self.stores: Callable[[], Iterable[tuple[str, bool, int, int, int]]] = tuple
         """Session, whether its store is up, connections open and idle, look-ups that wait."""
+        self.certificates: Callable[[], Iterable[tuple[str, float]]] = tuple
+        """Where in the configuration a certificate of ours stands, and when it ends."""
 
         self.limits: Callable[[], Iterable[tuple[str, str, str, int]]] = tuple
         """Scope, by and rate of each limit, and clients of whom a count is kept."""
@@ -186,7 +189,14 @@ class _Exposition(Collector):
         cache.add_metric(["miss"], m.session_cache_misses)
         cache.add_metric(["refused"], m.session_cache_refusals)
         cache.add_metric(["joined"], m.session_cache_joined)
-        yield from (requests, refusals, sessions, cache)
+        refused = CounterMetricFamily(
+            "gatelodge_arrivals_refused",
+            "Connections that were closed before they were a client's.",
+            labels=["reason"],
+        )
+        for reason, count in m.arrivals_refused.items():
+            refused.add_metric([reason], count)
+        yield from (requests, refusals, refused, sessions, cache)
         yield CounterMetricFamily("gatelodge_retries", "Requests sent once more.", m.retries)
         yield CounterMetricFamily(
             "gatelodge_log_lines_dropped",
@@ -280,7 +290,14 @@ class _Exposition(Collector):
             endpoints.add_metric([upstream, endpoint], up)
         build = GaugeMetricFamily("gatelodge_build_info", "What runs.", labels=list(m.build))
         build.add_metric(list(m.build.values()), 1)
-        yield from (connections, endpoints, build)
+        certificates = GaugeMetricFamily(
+            "gatelodge_certificate_expiry_timestamp_seconds",
+            "When a certificate of ours ends.",
+            labels=["of"],
+        )
+        for place, ends in m.certificates():
+            certificates.add_metric([place], ends)
+        yield from (connections, endpoints, certificates, build)
         yield GaugeMetricFamily(
             "gatelodge_config_last_reload_successful",
             "Whether the configuration that was read last is in use.",

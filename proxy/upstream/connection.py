@@ -22,6 +22,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.handshake import WRITE_BUFFER, refused
 from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
 from proxy.upstream.response import ResponseReader
@@ -252,6 +253,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if transport.get_extra_info("ssl_object") is not None:
+            self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -312,6 +315,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
     def _cut(self, exc: Exception | None) -> ProxyError:
         """Return what the end of the connection means for the exchange that was under way."""
         reader = self._reader
+        failure = refused(exc)
+        if failure is not None and not self.reused and (reader is None or not reader.started):
+            return failure
         if reader is not None:
             if not reader.started and not self._sent:
                 return UpstreamUnreachable("the connection had ended before the request left")

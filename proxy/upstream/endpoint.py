@@ -9,9 +9,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.core.health import Standing
-from proxy.errors import ConnectTimeout, Overloaded, ProxyError, UpstreamUnreachable
+from proxy.errors import ConnectTimeout, Overloaded
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.handshake import unreachable
 from proxy.upstream.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Endpoint:
         except TimeoutError as error:
             raise ConnectTimeout(f"no connection within {timeout:g} s") from error
         except OSError as error:
-            raise _unreachable(error) from error
+            raise unreachable(error, tls=self.address.scheme == "https") from error
 
     def set_apart(self, connection: UpstreamConnection) -> None:
         """The connection carries a stream, which may last for hours: it does not count among
@@ -317,11 +318,3 @@ class Endpoint:
 
 def _is_open(connection: UpstreamConnection) -> bool:
     return connection.transport is not None and not connection.transport.is_closing()
-
-
-def _unreachable(error: OSError) -> ProxyError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return UpstreamUnreachable(f"TLS: {error.verify_message}")
-    if isinstance(error, ssl.SSLError):
-        return UpstreamUnreachable(f"TLS: {error.reason or 'the handshake failed'}")
-    return UpstreamUnreachable(error.strerror or "the connection was refused")

@@ -79,6 +79,7 @@ class Pool(Turns):
             server_name=server_name(config),
             max_pending=config.pending,
         )
+        self.tls = self._settings.tls
         self.endpoints = [self._made(each.url, each.weight) for each in config.endpoints]
         self._leaving: list[Endpoint] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}

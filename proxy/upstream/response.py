@@ -22,6 +22,7 @@ from proxy.errors import UpstreamProtocol
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of the head, interim responses included; 60 KiB is Envoy's default, nginx's is 4-8 KiB."""
+_END: Final = b"\r\n\r\n"
 _BODILESS: Final = frozenset({101, 204, 304})
 _FRAMING_LENGTHS: Final = frozenset(
     map(len, (b"connection", b"content-length", b"transfer-encoding"))
@@ -79,6 +80,8 @@ class ResponseReader:
             self.tail = data[upgrade.args[0] :]
         except HttpParserError as error:
             self._stopped(error)
+        if self._bodiless and self._awaits_chunks and not _END.endswith(data[-4:]):
+            self.overrun = True  # the beginning of a chunk, which the parser tells nobody of
         if self.answer is None:
             self._check_size(self._head_bytes)
 
@@ -158,8 +161,16 @@ class ResponseReader:
         self.held += len(data)
 
     def on_message_complete(self) -> None:
+        if self._bodiless and self._awaits_chunks:
+            self.overrun = True  # a last chunk behind the head
         if self.answer is not None:
             self.complete = True
+
+    @property
+    def _awaits_chunks(self) -> bool:
+        """Whether the parser waits for chunks behind the answer, which is one to a HEAD."""
+        answer = self.answer
+        return self.complete and answer is not None and answer.chunked
 
     def _head(self) -> Answer:
         """Return the head that has just ended. Raises UpstreamProtocol for one that must not be

@@ -73,9 +73,7 @@ class Generations:
         await snapshot.limiter.stop(before.limiter)
 
     def retire(self, before: Snapshot, after: Snapshot) -> None:
-        """Hand over to `after`, which has taken its place and takes over the endpoints that are the
-        same, and end what it does not share.
-        """
+        """Hand over to `after`, which has taken its place, and end what it does not share."""
         after.limiter.take_over(before.limiter)
         before.lane.close()
         for name, pool in after.pools.items():

@@ -19,6 +19,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from proxy import __version__
 from proxy.admin.app import serve_admin
 from proxy.core.frames import RESTART
+from proxy.gateway.arrival import Arrivals
 from proxy.gateway.handler import Gateway
 from proxy.gateway.listener import ClientConnection, ClientServer
 from proxy.gateway.seeds import Seeds
@@ -27,9 +28,10 @@ from proxy.telemetry.access import AccessLog, Render, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
+from proxy.worker.certificates import Certificates
 from proxy.worker.generations import Generations
 from proxy.worker.reload import Reloader
-from proxy.worker.sockets import announce, bind_both, has_unread, server_context
+from proxy.worker.sockets import announce, bind_both, has_unread
 from proxy.worker.state import State
 from proxy.worker.systemd import Notifier
 from proxy.worker.watch import Watch
@@ -117,10 +119,11 @@ class Worker:
         snapshot = await self._generations.build(config)
         self._gateway = Gateway(snapshot, self._recorder, clock=time.time, seeds=Seeds().take)
         tls = config.listen.tls
-        context = None if tls is None else server_context(tls)
+        self._certificates = Certificates(tls, lambda: self._gateway.snapshot)
         self._clients = ClientServer(
             self._gateway, config.limits, self._deadlines, tls=tls is not None
         )
+        self._arrivals = Arrivals(self._clients, metrics, config.listen, self._certificates.context)
         self.reloader = Reloader(self._source, self._use, metrics, config, self._notifier)
         self.state = State(
             self._gateway, self._clients, metrics, self.addresses, __version__, self.reloader
@@ -129,7 +132,7 @@ class Worker:
         if main is None:
             main, admin = bind_both(config, self._given)
             self._end_admin = await serve_admin(self.state, admin)
-        self._server = await loop.create_server(self._clients, sock=main, ssl=context)
+        self._server = await loop.create_server(self._arrivals.factory, sock=main)
         if admin is not None:
             self.addresses["admin"] = announce("admin", admin)
             self.addresses["main"] = announce("main", main)
@@ -137,6 +140,8 @@ class Worker:
         self._ticker = loop.call_later(_TICK, self._tick)
         watch = Watch(self._source, lambda: self.config.watch, self.hang_up)
         self._watch = loop.create_task(watch.run())
+        self._certificates.watch()
+        metrics.certificates = self._certificates.expiries
         # What is there by now stays, so the garbage collector need not look at it again; exchanges
         # make no cycles, so it need not look often.
         gc.freeze()
@@ -179,6 +184,7 @@ class Worker:
             self._recorder.access = self._access if config.log.access else None
             logs.set_up(config.log.level, config.log.format)
         self._generations.retire(before, snapshot)
+        self._certificates.watch()
 
     def _tick(self) -> None:
         self._access.flush()
@@ -200,7 +206,7 @@ class Worker:
         self._server.close()
         self.deaf.set()
         end = time.monotonic() + settings.timeout
-        while self._clients.clients and time.monotonic() < end:
+        while (self._clients.clients or self._arrivals.under_way) and time.monotonic() < end:
             await asyncio.sleep(_TICK)
             self._close_idle()
             self._close_tunnels(jitter, told)
@@ -212,6 +218,8 @@ class Worker:
     async def stop(self) -> None:
         """End now: whatever is in flight is cut off."""
         self._server.close()
+        self._arrivals.stop()
+        self._certificates.stop()
         for client in self._clients.clients:
             client.abort()
         self._watch.cancel()
@@ -233,6 +241,9 @@ class Worker:
         for client in self._clients.clients:
             if not has_unread(client.transport):
                 client.close_idle()
+        for arrival in list(self._arrivals.under_way):
+            if not has_unread(arrival.transport):
+                arrival.close_idle()
 
     def _close_tunnels(self, over: float, told: set[ClientConnection]) -> None:
         """Close the WebSockets that are not `told` yet with 1012, spread over `over` seconds."""

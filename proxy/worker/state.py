@@ -123,7 +123,7 @@ class State:
     def _connections(self) -> dict[str, int]:
         pools = self._gateway.snapshot.pools.values()
         return {
-            "client": len(self._clients.connections),
+            "client": len(self._clients.connections) + len(self._clients.arriving),
             "upstream": sum(pool.open for pool in pools),
         }
 

@@ -11,10 +11,10 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from proxy.worker.source import ConfigSource, Mark
+    from proxy.worker.source import Mark
 
 INTERVAL: Final = 1.0
 """Seconds between two looks. Two must see the same, so that no file is read half written."""
@@ -33,6 +33,14 @@ def _mark(file: Path) -> Mark:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
+class Marked(Protocol):
+    """Something that is read from files."""
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """The files, and what they were when they were last read."""
+
+
 class Watch:
     """Calls `changed` when a file is not what it was when `source` read it, and is the same at two
     looks; once for what it then is. While `is_on` says no, it does not look.
@@ -40,7 +48,7 @@ class Watch:
 
     def __init__(
         self,
-        source: ConfigSource,
+        source: Marked,
         is_on: Callable[[], bool],
         changed: Callable[[], None],
         interval: float = INTERVAL,

@@ -13,6 +13,7 @@ from tests.cli import certificates
 from tests.cli.conftest import Gatelodge, Said
 from tests.cli.example import CONFIG, SECRET
 from tests.support.adapters import ADAPTERS
+from tests.support.certificates import Authority
 from tests.support.postgres import Database
 from tests.support.valkey import Valkey
 
@@ -73,9 +74,33 @@ def test_a_certificate_that_cannot_be_used_is_told(check: Check, tmp_path: Path)
     text = CONFIG.replace('["http://127.0.0.1:8003"], host: upstream', f'["https://h:1"], {tls}')
     said = check(text + TESTS, "--connect")
     assert said.code == 1
-    assert "these files cannot be used: " in said.err
+    assert "the key is not that of the certificate" in said.err
     assert said.err.count("the test fails") == 2
     assert "cannot be reached" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        ((-90, -2.5), "the certificate has expired 2 days ago"),
+        ((1.5, 90), "the certificate is valid only in 1 day; is the clock right?"),
+        ((-80, 3.5), "the certificate expires in 3 days"),
+        ((-1, 8), None),
+    ],
+)
+def test_a_certificate_that_is_not_valid_for_long_is_a_warning(
+    check: Check, tmp_path: Path, days: tuple[float, float], told: str | None
+) -> None:
+    cert, key = Authority(tmp_path).issue("localhost", days=days)
+    listen = f"listen: {{address: '127.0.0.1:0', tls: {{cert: {cert}, key: {key}}}}}\n"
+    said = check(listen + with_endpoints("http://127.0.0.1:1"))
+    assert said.code == 0
+    assert said.out == "OK: 1 routes, 1 upstreams, 0 tests\n"
+    assert said.err.count("warning: ") == (told is not None)
+    assert (told or "") in said.err
+    found = json.loads(check(listen + with_endpoints("http://127.0.0.1:1"), "--json").out)
+    assert found["ok"]
+    assert [each["key"] for each in found["warnings"]] == [["listen", "tls", "cert"]] * bool(told)
 
 
 @pytest.fixture
@@ -117,6 +142,7 @@ def test_json_when_all_is_well(check: Check, endpoint: str) -> None:
     assert json.loads(said.out) == {
         "ok": True,
         "problems": [],
+        "warnings": [],
         "routes": 1,
         "upstreams": 1,
         "tests": 0,

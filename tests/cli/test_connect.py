@@ -105,34 +105,20 @@ async def test_an_endpoint_that_does_not_answer_in_time_is_told() -> None:
     assert reached.problem == "no connection within 0.05 s"
 
 
-def named(name: str) -> Config:
-    return loads(
-        f"upstreams: {{api: {{dns: '{name}', timeouts: {{connect: 5s}}}}}}\n"
-        "routes: [{path: /**, upstream: api, auth: public}]\n",
-        "x.yaml",
-        {},
-    ).config
-
-
-async def test_each_address_of_a_name_is_tried() -> None:
-    async with await asyncio.start_server(hold, "127.0.0.1", 0) as tcp:
-        there = f"http://127.0.0.1:{port_of(tcp)}"
-        reached = await connect_all(named(f"localhost:{port_of(tcp)}"))
-    assert Reached("api", there, "") in reached
-
-
-async def test_a_name_without_an_address_is_told() -> None:
-    # RFC 6761 section 6.4: no name below "invalid" exists.
-    [reached] = await connect_all(named("api.invalid:80"))
-    assert reached.endpoint == "http://api.invalid"
-    assert reached.problem.startswith("no address is known: ")
-
-
 def with_redis(keys: str) -> Config:
     return loads(
         "upstreams: {api: {endpoints: [http://127.0.0.1:1]}}\n"
         "routes: [{path: /**, upstream: api, auth: public}]\n"
         f"redis: {{{keys}}}\n",
+        "x.yaml",
+        {},
+    ).config
+
+
+def named(name: str) -> Config:
+    return loads(
+        f"upstreams: {{api: {{dns: '{name}', timeouts: {{connect: 5s}}}}}}\n"
+        "routes: [{path: /**, upstream: api, auth: public}]\n",
         "x.yaml",
         {},
     ).config
@@ -160,3 +146,17 @@ async def test_why_redis_cannot_be_asked_is_told(
 
 async def test_without_redis_nobody_is_asked() -> None:
     assert await ask_redis(config("http://127.0.0.1:1")) is None
+
+
+async def test_each_address_of_a_name_is_tried() -> None:
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as tcp:
+        there = f"http://127.0.0.1:{port_of(tcp)}"
+        reached = await connect_all(named(f"localhost:{port_of(tcp)}"))
+    assert Reached("api", there, "") in reached
+
+
+async def test_a_name_without_an_address_is_told() -> None:
+    # RFC 6761 section 6.4: no name below "invalid" exists.
+    [reached] = await connect_all(named("api.invalid:80"))
+    assert reached.endpoint == "http://api.invalid"
+    assert reached.problem.startswith("no address is known: ")

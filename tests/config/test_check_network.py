@@ -131,3 +131,23 @@ def test_the_health_path_is_no_route_s() -> None:
 def test_limits_leave_room_for_a_request(limits: str, expected: list[str]) -> None:
     found = told(written(limits=limits))
     assert [message.partition(":")[0] for message in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("listen", "trusted", "missing"),
+    [
+        ("127.0.0.1:0", "[]", "the addresses of your load balancer"),
+        ("127.0.0.1:0", "[unix]", "the addresses of your load balancer"),
+        ("unix:/run/a", "[10.0.0.0/8]", "unix"),
+        ("127.0.0.1:0", "[unix, 10.0.0.7]", None),
+        ("unix:/run/a", "[unix]", None),
+    ],
+)
+def test_the_proxy_protocol_needs_somebody_who_may_speak_it(
+    listen: str, trusted: str, missing: str | None
+) -> None:
+    found = told(
+        written(listen=f"{{address: '{listen}', proxy_protocol: true}}", trusted_proxies=trusted)
+    )
+    message = f"only trusted proxies may connect then: list {missing} in trusted_proxies"
+    assert found == ([f"listen.proxy_protocol: {message}"] if missing else [])

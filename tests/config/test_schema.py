@@ -40,7 +40,7 @@ def test_the_example_is_valid() -> None:
 RIGHT = [
     {},
     {"listen": "127.0.0.1:0"},
-    {"listen": "{address: 127.0.0.1:0, proxy_protocol: off}"},
+    {"listen": "{address: 127.0.0.1:0, proxy_protocol: true}"},
     {"cors": "off"},
     {"cors": "{origins: ['null'], headers: [X-A], max_age: 0s}"},
     {"limits": "{body: off, head: 1KiB, connections: 7}"},

@@ -18,6 +18,15 @@ def test_an_ipv6_address_needs_quotes() -> None:
     assert config_of(written(listen="'[::1]:0'")).listen.address == Address("::1", 0)
 
 
+def test_the_proxy_protocol_is_off_or_on() -> None:
+    assert not config_of(written(listen="127.0.0.1:0")).listen.proxy_protocol
+    on = written(
+        listen="{address: 127.0.0.1:0, proxy_protocol: true}", trusted_proxies="[10.0.0.7]"
+    )
+    assert config_of(on).listen.proxy_protocol
+    assert told(on.replace("true", "v2")) == ["listen.proxy_protocol: must be true or false"]
+
+
 def test_limits_have_the_defaults_of_the_contract() -> None:
     assert Limits().model_dump() == {
         "head": 65_536,

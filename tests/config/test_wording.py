@@ -80,7 +80,6 @@ def test_a_mistake_is_told_once_and_in_words(sections: dict[str, str], expected:
 def test_off_is_accepted_where_it_is_all_there_is() -> None:
     text = written(
         rate_limit="off",
-        listen="{address: 127.0.0.1:0, proxy_protocol: off}",
         upstreams="{api: {endpoints: [http://x], health: off, eject: off}}",
         routes="[{path: /x, upstream: api, rate_limit: off}]",
     )

@@ -152,6 +152,33 @@ def test_a_single_header_that_comes_twice_is_refused(name: str) -> None:
         proxies(headers=ALL).client(head((name, "http"), (name, "https")))
 
 
+def test_a_prefix_that_comes_twice_is_refused_whatever_is_believed() -> None:
+    """It is passed on from every trusted proxy, so it is judged before anything is connected to."""
+    twice = ("X-Forwarded-Prefix", "/a"), ("X-Forwarded-Prefix", "/b")
+    with pytest.raises(BadRequest):
+        proxies(headers=[PROTO]).client(head(*twice))
+    assert not proxies().client(head(*twice, peer="192.0.2.9")).trusted
+
+
+def test_a_client_whom_only_the_load_balancer_knows_is_believed_nothing() -> None:
+    """PROXY protocol, UNKNOWN: no list of networks names him, not even `unix`."""
+    rules = proxies(["0.0.0.0/0", "::/0", "unix"], ALL)
+    request = head(*SPOOFED, peer="unknown")
+    assert rules.client(request) == Client("unknown", "http", False)
+    assert not rules.trusts("unknown")
+    lines = sent(rules, request)
+    assert FOR not in lines
+    assert lines[FORWARDED] == "for=unknown;host=api.example.test;proto=http"
+
+
+def test_who_is_a_trusted_proxy() -> None:
+    rules = proxies(["10.0.0.0/8", "fe80::/10"])
+    trusted = ["10.0.0.3", "::ffff:10.0.0.3", "fe80::1%eth0"]
+    assert [rules.trusts(peer) for peer in trusted] == [True] * 3
+    assert [rules.trusts(peer) for peer in ("11.0.0.3", "unix", "unknown", "")] == [False] * 4
+    assert proxies(["unix"]).trusts("unix")
+
+
 def test_host_and_port_are_passed_on_when_they_are_believed() -> None:
     rules = proxies(headers=ALL)
     lines = sent(rules, head((PROTO, "https"), (HOST, "Public.example.test"), (PORT, "8443")))

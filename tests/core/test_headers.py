@@ -163,7 +163,11 @@ PROXIES_ONLY = words("""
     X-Pomerium-Claim-Email X-MS-CLIENT-PRINCIPAL X-MS-CLIENT-PRINCIPAL-NAME
     X-MS-TOKEN-AAD-ID-TOKEN X-Endpoint-API-UserInfo Ssl-Client-Verify Ssl-Client-Cert
     X-SSL-Client-Verify X-SSL-Client-Cert Client-Cert Client-Cert-Chain X-Client-Cert
-    X-Authentik-Username X-Authentik-Groups
+    X-Authentik-Username X-Authentik-Groups X-Authelia-User X-Vouch-User X-Userinfo
+    X-Authenticated-Userid X-Authenticated-Scope X-Consumer-Id X-Consumer-Username
+    X-Tls-Client-Dn X-AppEngine-User-IP X-Appengine-Inbound-Appid Tailscale-User-Login
+    Teleport-Jwt-Assertion X-ARR-ClientCert X-Azure-ClientIP X-Azure-SocketIP
+    X-Vercel-Forwarded-For
 """)
 
 
@@ -198,7 +202,8 @@ ALIKE = words("""
     X-No-Wait X-No-Warnings X-No-Wrap X-Voucher X-Voucher-Code X-Log-Token X-Log-Topic
     X-Webauthn-Challenge X-Webauthn-Credential X-Use-Replica X-Use-Region X-Invoked-By
     X-Accelerate X-Originator X-Originating-Organization X-Forward-To X-Environment X-Env
-    X-Middle-Name X-Nowhere Proxyless X-Cf-Accessory
+    X-Middle-Name X-Nowhere Proxyless X-Cf-Accessory X-Authentication-Mode X-Consumers
+    X-Tls-Version X-Arr-Log-Id X-Azure-Ref X-Vercel-Id Tailscale-Version X-Userinfos
 """)
 
 

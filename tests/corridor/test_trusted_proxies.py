@@ -106,8 +106,9 @@ async def test_origin_check_knows_the_scheme_of_the_proxy(trusting: LocalGateway
         ("X-Forwarded-Proto: https", "X-Forwarded-Proto: http"),
         ("X-Forwarded-Proto: https, http",),
         ("X-Forwarded-Proto: gopher",),
+        ("X-Forwarded-Prefix: /a", "X-Forwarded-Prefix: /b"),
     ],
-    ids=["twice", "list", "unknown"],
+    ids=["twice", "list", "unknown", "prefix"],
 )
 async def test_proxy_that_contradicts_itself_is_400(
     trusting: LocalGateway, upstream: StubUpstream, lines: tuple[str, ...]

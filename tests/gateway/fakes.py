@@ -55,6 +55,14 @@ class FakeTransport(asyncio.Transport):
         known = {"socket": self.sock, "peername": PEER if inet else ""}
         return known.get(name, default)
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        assert self._protocol is not None
+        return self._protocol
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self._closing, "uvloop would raise here"
         self.written += data
@@ -101,6 +109,7 @@ class FakeGateway:
 
     def __init__(self, handler: Handler | None = None) -> None:
         self.closing = False
+        self.trusted = {PEER[0]}
         self.offered: list[bytes] = []
         self.heads: list[RequestHead] = []
         self.payloads: list[Payload] = []
@@ -110,6 +119,9 @@ class FakeGateway:
     def enter(self, _client: Downstream, data: bytes) -> Begun | None:
         self.offered.append(data)
         return None
+
+    def trusts(self, peer: str) -> bool:
+        return peer in self.trusted
 
     async def handle(self, client: Downstream, head: RequestHead, payload: Payload) -> bool:
         self.heads.append(head)

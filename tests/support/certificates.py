@@ -28,15 +28,24 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, address: str | None = "127.0.0.1") -> tuple[Path, Path]:
-        """Return the files of a certificate for the host `name` (and `address`), and of its key."""
+    def issue(
+        self,
+        name: str,
+        *,
+        address: str | None = "127.0.0.1",
+        days: tuple[float, float] = (-1, 1),
+    ) -> tuple[Path, Path]:
+        """Return the files of a certificate for the host `name` (and `address`), and of its key.
+
+        It is valid between the two `days` from now.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(name)]
         if address is not None:
             names.append(x509.IPAddress(IPv4Address(address)))
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         certificate = (
-            _builder(subject, self._name, key, self._key)
+            _builder(subject, self._name, key, self._key, days)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -52,11 +61,15 @@ class Authority:
         return files
 
     def server(
-        self, name: str = "localhost", *, address: str | None = "127.0.0.1"
+        self,
+        name: str = "localhost",
+        *,
+        address: str | None = "127.0.0.1",
+        days: tuple[float, float] = (-1, 1),
     ) -> ssl.SSLContext:
         """Return the context of a server with a certificate for `name`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.issue(name, address=address))
+        context.load_cert_chain(*self.issue(name, address=address, days=days))
         return context
 
     def client(self) -> ssl.SSLContext:
@@ -83,6 +96,7 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     signer: ec.EllipticCurvePrivateKey,
+    days: tuple[float, float] = (-1, 1),
 ) -> x509.CertificateBuilder:
     signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -93,8 +107,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now + timedelta(days=days[0]))
+        .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(own, critical=False)
         .add_extension(signed_by, critical=False)
     )

@@ -60,7 +60,8 @@ class RawClient:
 
     With `window` (bytes) the kernel's receive buffer is that small and nothing is read before
     `read_on()`. `host` is a number, of IPv4 or IPv6. With `tls` the server must show a certificate
-    for `localhost`. Instead of a port, a text is the path of a unix socket.
+    for `localhost`; `preamble` is sent before the handshake. Instead of a port, a text is the path
+    of a unix socket.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class RawClient:
         host: str = "127.0.0.1",
         window: int | None = None,
         tls: ssl.SSLContext | None = None,
+        preamble: bytes = b"",
     ) -> None:
+        self._preamble = preamble
         self._address = port if isinstance(port, str) else (host, port)
         self._window = window
         self._tls = tls
@@ -85,6 +88,7 @@ class RawClient:
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_connect(sock, self._address)
+            await loop.sock_sendall(sock, self._preamble)
         except BaseException:  # a cancellation too
             sock.close()
             raise

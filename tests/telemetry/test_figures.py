@@ -32,7 +32,9 @@ def test_two_are_twice_as_much_of_everything_that_is_counted() -> None:
     metrics = everything()
     one, two = values(metrics), values(sum_of([sent(metrics), sent(metrics)], metrics))
     assert one.keys() == two.keys()
-    once = re.compile(r"gatelodge_(build_info|config_|endpoint_up|session_store_up|limit_store_up)")
+    once = re.compile(
+        r"gatelodge_(build_info|certificate_|config_|endpoint_up|session_store_up|limit_store_up)"
+    )
     wrong = {
         name: (one[name], two[name])
         for name in one
@@ -78,3 +80,13 @@ def test_without_a_process_there_is_nothing_but_our_own() -> None:
     own = Metrics()
     own.build = {"version": "1"}
     assert values(sum_of([], own))['gatelodge_build_info{version="1"}'] == 1
+
+
+def test_a_certificate_ends_with_the_oldest_that_a_worker_uses() -> None:
+    def worker(ends: float) -> Metrics:
+        metrics = Metrics()
+        metrics.certificates = lambda: [("listen", ends), ("upstreams.api", 5.0)]
+        return metrics
+
+    total = sum_of([sent(worker(20.0)), sent(worker(10.0))], Metrics())
+    assert list(total.certificates()) == [("listen", 10.0), ("upstreams.api", 5.0)]

@@ -29,6 +29,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gatelodge_upstream_duration_seconds": ("upstream",),
     "gatelodge_requests_in_flight": (),
     "gatelodge_refusals_total": ("code",),
+    "gatelodge_arrivals_refused_total": ("reason",),
     "gatelodge_session_total": ("session", "result"),
     "gatelodge_session_cache_total": ("result",),
     "gatelodge_session_store_duration_seconds": (),
@@ -40,6 +41,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "gatelodge_connections": ("side",),
     "gatelodge_config_last_reload_successful": (),
     "gatelodge_config_last_reload_timestamp_seconds": (),
+    "gatelodge_certificate_expiry_timestamp_seconds": ("of",),
     "gatelodge_build_info": ("version",),
     "gatelodge_log_lines_dropped_total": (),
     "gatelodge_rate_limited_total": ("scope", "by", "rate"),
@@ -89,6 +91,8 @@ def everything() -> Metrics:
     metrics.limit_store_up = lambda: [True]
     metrics.count_limited("", "ip", "100/m")
     metrics.count_store("answered")
+    metrics.arrivals_refused = {"peer_untrusted": 2}
+    metrics.certificates = lambda: [("listen", 1_800_000_000.0)]
     x = done(attempts=1, upstream="api", session="web", session_result="valid", code="internal")
     return counted(metrics, x)
 

@@ -85,6 +85,7 @@ def test_the_answer_to_a_head_has_no_body(data: bytes) -> None:
     reader = read(data, bodiless=True)
     assert reader.complete
     assert reader.keeps_alive
+    assert read(*(data[i : i + 1] for i in range(len(data))), bodiless=True).keeps_alive
     assert reader.answer is not None
     assert reader.answer.bodiless
 
@@ -198,6 +199,16 @@ def test_a_body_that_comes_with_the_answer_to_a_head_spoils_the_connection() -> 
     reader = read(SIZED, bodiless=True)
     assert reader.overrun
     assert reader.take() == b""
+    assert not reader.keeps_alive
+
+
+@pytest.mark.parametrize(
+    "more", [b"2", b"2\r", b"2\r\n", b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n", b"2\r\nok\r\n"]
+)
+def test_behind_the_chunked_answer_to_a_head_nothing_is_trusted(more: bytes) -> None:
+    # Found by `make fuzz`: the parser had taken these bytes in, and the connection went on.
+    reader = read(OK + b"Transfer-Encoding: chunked\r\n\r\n" + more, bodiless=True)
+    assert reader.complete
     assert not reader.keeps_alive
 
 
