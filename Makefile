@@ -71,7 +71,8 @@ cov: ## the tests with branch coverage, and its floors
 	$(MAKE) test RUNNER="coverage run -m"
 	$(MAKE) cov-report
 
-ci: fmt-check lint types cov e2e ## what .ci/run runs
+ci: fmt-check lint types ## what .ci/run runs
+	$(MAKE) -j2 --output-sync=target cov e2e
 
 fmt-check: .venv/.installed-dev
 	$(PY) -m ruff format --check .

@@ -23,10 +23,10 @@ from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from proxy.core.client import Client
-from proxy.errors import Overloaded, ProxyError, RequestTimeout
+from proxy.errors import ProxyError
 from proxy.gateway.crowd import Crowd
-from proxy.gateway.inbox import Inbox
-from proxy.gateway.owed import bound_unsent, owed
+from proxy.gateway.owed import bound_unsent
+from proxy.gateway.pace import LINGER, Paced
 from proxy.upstream.deadlines import NEVER
 from proxy.upstream.outbox import Corked, Outbox
 
@@ -34,14 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.config.model import Limits
-    from proxy.gateway.crowd import Wait
     from proxy.gateway.downstream import Answerer, Begun
     from proxy.upstream.deadlines import Deadlines
 
 _log = logging.getLogger("gatelodge.gateway")
 
-_LINGER: Final = 2.0
-"""Seconds for which a connection that we close still takes in what the client had under way."""
 _PROMPT: Final = 3.0
 """Seconds that a connection too many has for its head: time for a lost packet to come again."""
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -94,42 +91,32 @@ class ClientServer(web.Server):
         return [c for c in self.connections if isinstance(c, ClientConnection)]
 
 
-class ClientConnection(Corked, Inbox):
+class ClientConnection(Corked, Paced):
     """One client's connection: its requests are answered one after the other.
 
-    `read_deadline` and `write_deadline` are when the client must have sent or taken something
-    (time.monotonic). The latter is there while the client is behind, whatever else goes on.
+    `whoever` it is, if no trusted proxy says more; `head_sent`: an answer has begun; `last`:
+    the connection ends with it.
     """
 
     __slots__ = (
         "_outbox",
-        "_owed",
-        "_sent",
         "_server",
         "_unsent",
-        "busy",
         "head_sent",
         "last",
-        "waits_since",
         "whoever",
-        "write_deadline",
     )
 
     def __init__(
         self, server: ClientServer, loop: asyncio.AbstractEventLoop, source: str | None = None
     ) -> None:
-        super().__init__(server, loop, server.limits, tls=server.tls)
+        super().__init__(server, server, loop, server.limits, tls=server.tls)
         self._peer = source or ""
         self._server = server
         self._outbox = server.outbox
         self._unsent: list[bytes] = []
-        self._sent = False
-        self._owed: int | None = None
-        self.busy = False
         self.head_sent = False
         self.last = False
-        self.write_deadline = NEVER
-        self.waits_since = NEVER
 
     def __repr__(self) -> str:
         state = "closed" if self.transport is None else "busy" if self.busy else "idle"
@@ -316,111 +303,6 @@ class ClientConnection(Corked, Inbox):
             transport.close()
             return
         self._discarding = True
-        self.read_deadline = monotonic() + _LINGER
+        self.read_deadline = monotonic() + LINGER
         transport.write_eof()
         self._resume_transport_reading()
-
-    @property
-    def deadline(self) -> float:
-        """The earlier of the two deadlines."""
-        return min(self.read_deadline, self.write_deadline)
-
-    def expire(self) -> None:
-        """A deadline has passed: what is late is answered 408; who takes nothing is cut off."""
-        if self.write_deadline <= self.read_deadline:
-            self._see_what_is_taken()
-            return
-        self.read_deadline = NEVER
-        if self.tunnel is not None:
-            self.tunnel.expire()
-        elif self._discarding:
-            self._end()
-        elif self._waiter is None:
-            self._cut("body")
-            self._body.set_exception(RequestTimeout("the body is too slow (body_idle, body_rate)"))
-        elif self._intake.head_bytes:
-            self._cut("head")
-            self._queue_error(RequestTimeout("the head took too long (header_timeout)"))
-        elif self._paused:
-            # It takes its last answer still, or is cut off for not doing so.
-            self.read_deadline = monotonic() + self._server.limits.idle
-        else:
-            self._cut("idle")
-            self._end()
-
-    def _see_what_is_taken(self) -> None:
-        """A client is behind: cut it off when it has taken too little since the last look."""
-        limits, transport = self._server.limits, self.transport
-        if transport is None:
-            self.write_deadline = NEVER
-            return
-        now = owed(transport)
-        if self._owed is not None and now and self._takes_too_little(now, limits.write_idle):
-            self._cut("answer")
-            self.abort()
-        self._owed = now
-        self.write_deadline = monotonic() + limits.write_idle
-
-    def _takes_too_little(self, still_owed: int, seconds: float) -> bool:
-        """Whether what it has taken since `_owed` was noted, so many seconds ago, is too little."""
-        least = max(1.0, (self._server.limits.write_rate or 0) * seconds)
-        return self._owed is not None and self._owed - still_owed < least
-
-    def _cut(self, what: str) -> None:
-        counts = self._server.cut
-        counts[what] = counts.get(what, 0) + 1
-
-    # What the crowd asks of a connection (crowd.py).
-
-    @property
-    def address(self) -> str:
-        """The peer's address; "unix" if it has none."""
-        return self._peer
-
-    @property
-    def waits(self) -> Wait | None:
-        """What it waits for from its client, and since when; None while it is at work.
-
-        A head that has begun, or a first one that has not, comes before who was answered already,
-        and last comes a body that stands still.
-        """
-        if self.busy and self.waits_since < NEVER:
-            return 2, self.waits_since
-        if self.busy or self._messages:
-            return None
-        if self._discarding:
-            return 0, self.read_deadline - _LINGER
-        limits = self._server.limits
-        if self._intake.head_bytes:
-            return 0, self.read_deadline - limits.header_timeout
-        return int(self._sent), self.read_deadline - limits.idle
-
-    def give_way(self) -> bool:
-        """Close, for somebody else's sake, unless the client takes its answer; return whether it
-        was closed.
-        """
-        if not self.busy:
-            self._cut("crowd")
-            self._end()
-            return True
-        if self.waits_since < NEVER:
-            self._cut("crowd")
-            self._body.set_exception(Overloaded("a slow body gave way (limits.connections)"))
-            return True
-        began = self.write_deadline - self._server.limits.write_idle
-        if self.transport is None or not self._paused:
-            return False
-        if not self._takes_too_little(owed(self.transport), monotonic() - began):
-            return False
-        self._cut("gave_way")
-        self.abort()
-        return True
-
-    def _end(self) -> None:
-        """Close the connection; one on which the client leaves bytes of ours lying is aborted."""
-        self._discarding = True
-        self.uncork()
-        if self.transport is not None and self.transport.get_write_buffer_size():
-            self.abort()
-        else:
-            self.force_close()

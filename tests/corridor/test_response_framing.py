@@ -424,7 +424,9 @@ async def test_answer_before_the_end_of_the_request_ends_both_connections(
 
     upstream.script("/public/early", early)
     async with RawClient(hostile.port) as client:
-        await client.send(request("POST", "/public/early", "Content-Length: 10") + b"12345")
+        # More than what is held back until an endpoint is asked.
+        beginning = b"1" * 20_000
+        await client.send(request("POST", "/public/early", "Content-Length: 20005") + beginning)
         await client.read_until_closed()
         [answer] = client.answers().all
         await client.send(b"67890" + request("GET", "/public/second"))
