@@ -201,7 +201,7 @@ def test_the_port_that_is_published_is_the_gateways(services: Services, deployed
     [port] = services["gateway"]["ports"]
     assert config.listen.address.port == port["target"]
     assert str(config.admin) == "127.0.0.1:9090"
-    assert [str(each) for each in config.upstreams["api"].endpoints] == ["http://api:8000"]
+    assert [str(each.url) for each in config.upstreams["api"].endpoints] == ["http://api:8000"]
 
 
 def test_secrets_are_made_once_and_readable_through_a_mount_only(tmp_path: Path) -> None:
