@@ -302,6 +302,31 @@ async def test_a_full_queue_holds_back_what_is_behind_chunks() -> None:
     assert all(b"X-Last" not in dict(head.fields) for head in listener.gateway.heads)
 
 
+@pytest.mark.parametrize("count", range(30, 36))
+async def test_requests_that_wait_behind_an_upload_are_all_answered(count: int) -> None:
+    """The parser stops one request earlier then, and nobody may pass by what it holds."""
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(POST[:-5], POST[-5:])
+    many = [b"/%d" % number for number in range(count)]
+    await listener.feed(b"".join(GET % target for target in many))
+    await turns(200)
+    assert listener.gateway.targets == ["/", *(each.decode() for each in many)]
+    await listener.feed(PROBE)
+    assert listener.gateway.targets[-1] == "/probe"
+
+
+@pytest.mark.parametrize("count", range(28, 34))
+async def test_what_the_parser_holds_behind_chunks_ends_the_connection(count: int) -> None:
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(POST[:-5], POST[-5:])
+    await listener.feed(GET % b"/" * count + TRAILED + PROBE)
+    await turns(200)
+    assert listener.gateway.targets == ["/"] * (count + 2)
+    assert listener.transport.calls[-1] == "write_eof"
+
+
 @pytest.mark.parametrize("version", ["RTSP/1.0", "RTSP/1.1"])
 @pytest.mark.parametrize("cut", range(0, 24, 3))
 @pytest.mark.parametrize("before", [b"", PROBE, POST, PROBE + POST], ids=len)
