@@ -151,7 +151,8 @@ class Inbox(web.RequestHandler):
         if self._request_count != count:
             self._message_made(data, self._request_count - count)
         elif in_body:
-            if error := intake.add_to_body(data, self._body.total_bytes):
+            error = intake.add_to_body(data, self._body.total_bytes)
+            if error and not self._reading_paused:  # else the parser holds some of what has come
                 self._break_body(error)
         else:
             if data and not self._upgraded:

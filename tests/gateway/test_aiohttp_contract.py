@@ -395,12 +395,14 @@ async def test_a_body_in_many_chunks_is_parsed_as_far_as_it_is_read() -> None:
     payload._high_water_chunks, payload._low_water_chunks = 10, 5
     opened.feed(b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
     assert 10 <= payload.total_bytes <= 12
+    assert opened.handler._reading_paused
     assert not opened.transport.reading
     stretches: list[int] = []
     while not payload.is_eof() or payload.total_bytes > sum(stretches):
         stretches.append(len(payload.read_nowait(-1)))
     assert sum(stretches) == 100
     assert max(stretches) <= 12
+    assert not opened.handler._reading_paused
     assert opened.transport.reading
 
 
