@@ -97,7 +97,7 @@ async def test_connection_that_waits_for_the_rest_of_a_body_is_closed(
     gateway: LocalGateway, upstream: StubUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client has its answer; if it neither leaves nor ends its body, we leave."""
-    monkeypatch.setattr("proxy.gateway.listener._LINGER", 0.2)
+    monkeypatch.setattr("proxy.gateway.listener.LINGER", 0.2)
     upstream.script("/public/a", early)
     async with RawClient(gateway.port) as client:
         await client.send(request("POST", "/public/a", CHUNKED) + b"2\r\nhe\r\n")
@@ -112,7 +112,7 @@ async def test_refused_upload_is_not_waited_for(
     path: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("proxy.gateway.listener._LINGER", 0.2)
+    monkeypatch.setattr("proxy.gateway.listener.LINGER", 0.2)
     async with RawClient(gateway.port) as client:
         await client.send(request("POST", path, "Content-Length: 1000000") + b"x" * 1000)
         [answer] = await client.read_answers()
