@@ -53,6 +53,7 @@ async def forward(
                 attempt.set_apart()
                 rules = snapshot.rules.response_filter
                 await run_tunnel(x, permit, answer, rules, client, attempt.connection)
+                attempt.abort()  # it has ended, and counts no more
                 return False
             keep = await _relay(x, answer, snapshot, client, body, attempt)
         except BaseException as failure:

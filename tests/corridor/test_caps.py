@@ -238,3 +238,24 @@ async def test_tunnels_count_against_no_cap(upstream: StubUpstream) -> None:
             assert (await gateway.ask("GET", "/public/x")).status == 200
         await gateway.until(lambda: gateway.endpoints[0]["streams"] == 0)
         await gateway.until(lambda: gateway.endpoints[0]["requests"] == 0)
+
+
+async def test_tunnels_that_the_endpoint_ends_count_no_more(upstream: StubUpstream) -> None:
+    async def switch(exchange: Exchange) -> None:
+        await exchange.send(SWITCHED)
+        await exchange.read()
+        exchange.close()
+
+    upstream.script("/public/ws", switch)
+    config = capped(upstream, requests=1)
+    config["routes"][0]["upgrade"] = "websocket"
+    async with LocalGateway(config) as gateway:
+        for _ in range(2):
+            async with RawClient(gateway.port) as client:
+                await client.send(request("GET", "/public/ws", *HANDSHAKE))
+                await client.read_answers()
+                await client.send(b"x")
+                await client.read_until_closed()
+        await gateway.until(lambda: gateway.endpoints[0]["open"] == 0)
+        assert gateway.endpoints[0]["requests"] == 0
+        assert (await gateway.ask("GET", "/public/x")).status == 200

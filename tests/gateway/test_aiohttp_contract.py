@@ -271,6 +271,20 @@ async def test_the_parser_goes_on_when_it_is_told_what_was_consumed(told: bool) 
     assert (len(handler._messages) == 5) is told
 
 
+async def test_a_request_that_is_taken_before_its_body_is_counted_as_one_that_waits() -> None:
+    """Once: the next one that is taken is counted off in its place."""
+    opened = Open()
+    handler = opened.handler
+    for _ in range(3):
+        opened.feed(POST)
+        opened.message()
+        handler._parser.message_consumed()
+        opened.feed(b"12345")
+    opened.feed(GET * (handler._max_msg_queue_size + 5))
+    assert len(handler._messages) == handler._max_msg_queue_size - 1
+    assert not handler._buffer_paused
+
+
 async def test_what_follows_an_upgrade_is_not_parsed() -> None:
     opened = Open()
     opened.feed(UPGRADE + b"one", GET)
@@ -381,12 +395,14 @@ async def test_a_body_in_many_chunks_is_parsed_as_far_as_it_is_read() -> None:
     payload._high_water_chunks, payload._low_water_chunks = 10, 5
     opened.feed(b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
     assert 10 <= payload.total_bytes <= 12
+    assert opened.handler._reading_paused
     assert not opened.transport.reading
     stretches: list[int] = []
     while not payload.is_eof() or payload.total_bytes > sum(stretches):
         stretches.append(len(payload.read_nowait(-1)))
     assert sum(stretches) == 100
     assert max(stretches) <= 12
+    assert not opened.handler._reading_paused
     assert opened.transport.reading
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.head import RequestHead
+from proxy.errors import HeadTooLarge
 from proxy.gateway.downstream import Begun, Downstream, Payload
 from tests.gateway.fakes import Listener, turns
 
@@ -300,6 +301,68 @@ async def test_a_full_queue_holds_back_what_is_behind_chunks() -> None:
     await turns(200)
     assert listener.gateway.targets == ["/"] * (many + 1)
     assert all(b"X-Last" not in dict(head.fields) for head in listener.gateway.heads)
+
+
+@pytest.mark.parametrize("count", range(30, 36))
+async def test_requests_that_wait_behind_an_upload_are_all_answered(count: int) -> None:
+    """The parser stops one request earlier then, and nobody may pass by what it holds."""
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(POST[:-5], POST[-5:])
+    many = [b"/%d" % number for number in range(count)]
+    await listener.feed(b"".join(GET % target for target in many))
+    await turns(200)
+    assert listener.gateway.targets == ["/", *(each.decode() for each in many)]
+    await listener.feed(PROBE)
+    assert listener.gateway.targets[-1] == "/probe"
+
+
+@pytest.mark.parametrize("count", range(28, 34))
+async def test_what_the_parser_holds_behind_chunks_ends_the_connection(count: int) -> None:
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(POST[:-5], POST[-5:])
+    await listener.feed(GET % b"/" * count + TRAILED + PROBE)
+    await turns(200)
+    assert listener.gateway.targets == ["/"] * (count + 2)
+    assert listener.transport.calls[-1] == "write_eof"
+
+
+@pytest.mark.parametrize("size", [1, 30, 300])
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_the_parser_still_holds_of_a_body_is_not_too_much_around_it(
+    size: int, together: bool
+) -> None:
+    chunk = b"%x\r\n%b\r\n" % (size, b"x" * size)
+    head, body = CHUNKED.split(b"1\r\nx")[0], chunk * (250_000 // len(chunk)) + b"0\r\n\r\n"
+    listener = Listener(read_all)
+    await turns()
+    await listener.feed(*([head + body] if together else [head, body]))
+    await turns(3000)
+    await listener.feed(PROBE)
+    assert listener.gateway.targets == ["/", "/probe"]
+
+
+@pytest.mark.parametrize("chunks", [0, 1000])
+async def test_what_is_around_a_body_is_bounded_once_all_was_looked_at(chunks: int) -> None:
+    broken: list[BaseException] = []
+
+    async def handle(client: Downstream, head: RequestHead, payload: Payload) -> bool:
+        try:
+            return await read_all(client, head, payload)
+        except HeadTooLarge as error:
+            broken.append(error)
+            raise ConnectionError from error
+
+    listener = Listener(handle)
+    await turns()
+    await listener.feed(CHUNKED.split(b"1\r\nx")[0])
+    trailer = b"A: " + b"x" * 60_000 + b"\r\n"
+    await listener.feed(b"1\r\nx\r\n" * chunks + b"0\r\n" + trailer * 2)
+    await turns(100)
+    assert not broken
+    await listener.feed(trailer)
+    assert len(broken) == 1
 
 
 @pytest.mark.parametrize("version", ["RTSP/1.0", "RTSP/1.1"])
