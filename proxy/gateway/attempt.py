@@ -116,7 +116,7 @@ class Attempt:
         connection, timeouts = self.connection, self._timeouts
         try:
             while True:
-                with connection.waiting(self._give_way):
+                with connection.waiting(self._give_way, lag=body.lag):
                     data = await body.read()
                 if not data:
                     break

@@ -99,6 +99,13 @@ class RequestBody:
         self._ahead = pieces
         return None
 
+    @property
+    def lag(self) -> float:
+        """Seconds by which the client is behind the least rate: a byte now and then does not make
+        up for them.
+        """
+        return self._idle - self._credit
+
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end. Raises BadRequest, BodyTooLarge,
         RequestTimeout.
@@ -110,7 +117,8 @@ class RequestBody:
         if not self._asked:
             self._asked = True
             client.write(_CONTINUE)
-        client.waits_since = began = monotonic()
+        began = monotonic()
+        client.waits_since = began - self.lag
         client.read_deadline = deadline = began + self._credit
         try:
             data = await self._payload.readany()

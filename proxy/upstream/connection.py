@@ -168,12 +168,14 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         return self.take()
 
     @contextmanager
-    def waiting(self, give_way: Callable[[], bool], *, hold: bool = False) -> Iterator[None]:
-        """Meanwhile it is the client that keeps the exchange waiting; `give_way` ends it, unless
-        the client is not so slow, and returns whether it did. With `hold` nothing more is taken in:
-        what the client does not take is not to stand here twice.
+    def waiting(
+        self, give_way: Callable[[], bool], *, lag: float = 0.0, hold: bool = False
+    ) -> Iterator[None]:
+        """Meanwhile it is the client that keeps the exchange waiting, by `lag` seconds already;
+        `give_way` ends it, unless the client is not so slow, and returns whether it did. With
+        `hold` nothing more is taken in: what the client does not take is not to stand here twice.
         """
-        self.waits_since, self.give_way = monotonic(), give_way
+        self.waits_since, self.give_way = monotonic() - lag, give_way
         if hold:
             self._pause_reading()
         try:

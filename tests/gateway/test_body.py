@@ -176,6 +176,22 @@ async def test_a_trickle_uses_up_its_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert given == pytest.approx([10.0, 6.1, 2.2, -1.7])
 
 
+async def test_a_trickle_has_waited_as_long_as_it_is_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a byte a second would never give way to anybody."""
+    ticking = Ticking(monkeypatch)
+    body, client = body_of(ticking.payload(*[(1.0, b"x")] * 4), rate=10)
+    for _ in range(3):
+        await body.read()
+    began = ticking.now
+    reading = asyncio.ensure_future(body.read())
+    await turns(1)
+    assert body.lag == pytest.approx(2.7)
+    assert began - client.waits_since == pytest.approx(2.7)
+    await reading
+
+
 async def test_bytes_at_the_rate_give_the_time_back(monkeypatch: pytest.MonkeyPatch) -> None:
     ticking = Ticking(monkeypatch)
     body, client = body_of(ticking.payload(*[(4.0, b"x" * 40)] * 100), rate=10)
