@@ -32,7 +32,7 @@ from proxy.worker.certificates import Certificates
 from proxy.worker.descriptors import client_connections
 from proxy.worker.generations import Generations
 from proxy.worker.reload import Reloader
-from proxy.worker.sockets import announce, bind_both, has_unread
+from proxy.worker.sockets import BACKLOG, announce, bind_both, has_unread
 from proxy.worker.state import State
 from proxy.worker.systemd import Notifier
 from proxy.worker.watch import Watch
@@ -133,7 +133,9 @@ class Worker:
         if main is None:
             main, admin = bind_both(config, self._given)
             self._end_admin = await serve_admin(self.state, admin)
-        self._server = await loop.create_server(self._arrivals.factory, sock=main)
+        # Without a backlog it would set its own, of 100.
+        self._server = await loop.create_server(self._arrivals.factory, sock=main, backlog=BACKLOG)
+        self._listener = main
         if admin is not None:
             self.addresses["admin"] = announce("admin", admin)
             self.addresses["main"] = announce("main", main)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 import sys
+from pathlib import Path
+from typing import Final
 
 import pytest
 
+from proxy.worker.sockets import BACKLOG
 from tests.support.client import RawClient
 from tests.support.gateway import ROOT
 from tests.support.postgres import Database
 from tests.support.scripts import Held, silent
 from tests.support.upstream import StubUpstream
 from tests.support.worker import LocalGateway, request, settings
+
+SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn").read_text(encoding="ascii")
 
 
 async def test_a_worker_says_where_it_listens() -> None:
@@ -70,6 +76,15 @@ async def test_a_request_that_is_not_read_yet_is_no_idle_connection() -> None:
             client.send(request("GET", "/public/x"))
             gateway.worker._close_idle()
             assert b" 200 " in await loop.sock_recv(client, 4096)
+
+
+async def test_as_many_may_wait_as_the_socket_was_opened_for() -> None:
+    """asyncio and uvloop listen anew with a backlog of their own."""
+    async with LocalGateway(settings("http://127.0.0.1:1")) as gateway:
+        told = gateway.worker._listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        most = int(SOMAXCONN)
+        # tcpi_sacked of a socket that listens (tcp_get_info in the kernel)
+        assert struct.unpack_from("I", told, 28)[0] == min(BACKLOG, most)
 
 
 async def test_requests_are_taken_while_readiness_is_withdrawn() -> None:
