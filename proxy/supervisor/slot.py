@@ -137,16 +137,14 @@ class Slot:
         self.processes.discard(worker)
 
     async def drain(self) -> None:
-        """Let every process end without losing a request; the listening socket closes when none
-        accepts connections any more.
+        """Let every process end without losing a request; the listening socket closes with the
+        last one that has it, which does so when nobody waits in its queue.
         """
         await self._stop_keeping()
-        drained = [process.drain() for process in self.processes]
-        ends = asyncio.gather(*drained)
-        if self.worker is not None:
-            await self.worker.stand()
+        if self.worker is None:  # who waits for the next one waits in vain otherwise
+            await self._start()
         self._listener.close()
-        await ends
+        await asyncio.gather(*(process.drain() for process in self.processes))
 
     async def stop(self) -> None:
         """End every process now."""

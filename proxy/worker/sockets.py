@@ -171,6 +171,13 @@ def has_unread(transport: asyncio.BaseTransport | None) -> bool:
     return bool(poll.poll(0))
 
 
+def has_callers(listener: socket.socket) -> bool:
+    """Whether connections wait in the queue of a listening socket."""
+    poll = select.poll()
+    poll.register(listener.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def server_context(tls: ListenTls) -> ssl.SSLContext:
     """Return the context for clients. Raises OSError (ssl.SSLError among them) when a file
     cannot be used.

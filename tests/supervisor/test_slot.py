@@ -110,6 +110,18 @@ async def test_why_there_cannot_be_one_is_told(wanted: Wanted) -> None:
     assert wanted.slot.processes == set()
 
 
+async def test_a_drain_serves_who_waits_for_the_next_worker(wanted: Wanted) -> None:
+    assert await wanted.slot.start() == ""
+    os.kill(wanted.pid(), signal.SIGSTOP)
+    async with RawClient(wanted.port) as client:
+        await client.send(request("GET", "/nowhere"))
+        os.kill(wanted.pid(), signal.SIGKILL)
+        await wanted.until(lambda: wanted.slot.worker is None)
+        await wanted.slot.drain()
+        [answer] = await client.read_answers()
+    assert answer.status == 404
+
+
 async def test_a_drain_closes_the_socket_when_nobody_accepts_any_more(wanted: Wanted) -> None:
     assert await wanted.slot.start() == ""
     await wanted.slot.drain()

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from proxy.worker.quiet import Quiet
 from proxy.worker.sockets import BACKLOG
 from tests.support.client import RawClient
 from tests.support.gateway import ROOT
@@ -74,8 +75,38 @@ async def test_a_request_that_is_not_read_yet_is_no_idle_connection() -> None:
             await gateway.until(lambda: not any(each.busy for each in gateway.clients))
             # The loop does not turn between the request and the look of the drain.
             client.send(request("GET", "/public/x"))
-            gateway.worker._close_idle()
+            gateway.worker._close_idle(Quiet(0))
             assert b" 200 " in await loop.sock_recv(client, 4096)
+
+
+async def test_who_waits_in_the_queue_when_the_socket_closes_is_answered() -> None:
+    config = settings("http://127.0.0.1:1", drain={"delay": "0s", "timeout": "5s"})
+    async with LocalGateway(config) as gateway:
+        with socket.socket() as client:
+            draining = asyncio.ensure_future(gateway.drain())
+            await asyncio.sleep(0)  # it is at its delay, and the loop has not looked at the socket
+            client.connect(("127.0.0.1", gateway.port))
+            client.send(request("GET", "/nowhere"))
+            client.setblocking(False)
+            answer = await asyncio.get_running_loop().sock_recv(client, 4096)
+            assert answer.startswith(b"HTTP/1.1 404 ")
+            assert b"Connection: close" in answer
+        await draining
+
+
+async def test_a_connection_that_has_only_just_come_may_still_ask() -> None:
+    config = settings("http://127.0.0.1:1", drain={"delay": "0s", "timeout": "20s"})
+    async with LocalGateway(config) as gateway, RawClient(gateway.port) as used:
+        async with RawClient(gateway.port) as fresh:
+            await used.send(request("GET", "/nowhere"))
+            await used.read_answers()
+            draining = asyncio.ensure_future(gateway.drain())
+            await gateway.worker.deaf.wait()
+            for client in (used, fresh):
+                await client.send(request("GET", "/nowhere"))
+                await client.read_until_closed()
+                assert client.received.count(b"Connection: close") == 1
+        await draining
 
 
 async def test_as_many_may_wait_as_the_socket_was_opened_for() -> None:
