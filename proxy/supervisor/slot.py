@@ -30,6 +30,8 @@ _STEADY: Final = 10.0
 """Seconds after which a worker that ends is no sign of one that cannot live."""
 _PAUSES: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before a worker is started anew, by how many before it have ended early."""
+_SERVED: Final = 3
+"""The most of these that one counts for which has served: connections wait for its successor."""
 _POLL: Final = 1.0
 """Seconds between two reports: the most that is missing of the counters of a worker that is
 killed.
@@ -116,7 +118,8 @@ class Slot:
         started = monotonic()
         await worker.stand()
         self.worker = None
-        self._early = 0 if monotonic() - started >= _STEADY else self._early + 1
+        steady = monotonic() - started >= _STEADY
+        self._early = 0 if steady else min(self._early + 1, _SERVED)
         extra = {"number": self.number, "pid": worker.pid}
         if worker.ended.done():
             why = _end_of(worker.ended.result())

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from proxy.config.model import Config
-from proxy.supervisor.slot import Slot
+from proxy.supervisor.slot import _PAUSES, Slot
 from tests.supervisor.test_child import config_of
 from tests.support.client import RawClient, exchange
 from tests.support.scripts import Held
@@ -72,6 +72,17 @@ async def test_who_comes_while_there_is_no_worker_waits_for_the_next(wanted: Wan
         assert wanted.slot.restarts == 1
         await wanted.until(lambda: len(wanted.slot.processes) == 1)
         assert sum(wanted.slot.departed["requests"].values()) == 1
+
+
+async def test_those_that_have_served_are_replaced_soon_however_often_they_end(
+    wanted: Wanted,
+) -> None:
+    assert await wanted.slot.start() == ""
+    for _ in range(5):
+        os.kill(before := wanted.pid(), signal.SIGKILL)
+        await wanted.replaced(before)
+    assert _PAUSES[wanted.slot._early] == 1.0
+    assert wanted.slot.restarts == 5
 
 
 async def test_one_that_drains_by_itself_finishes_beside_its_successor(wanted: Wanted) -> None:
