@@ -30,12 +30,15 @@ _STEADY: Final = 10.0
 """Seconds after which a worker that ends is no sign of one that cannot live."""
 _PAUSES: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before a worker is started anew, by how many before it have ended early."""
-_SERVED: Final = 3
+_SERVED: Final = 2
 """The most of these that one counts for which has served: connections wait for its successor."""
 _POLL: Final = 1.0
 """Seconds between two reports: the most that is missing of the counters of a worker that is
 killed.
 """
+
+PATIENCE: Final = 15.0
+"""Seconds for a report. A worker that has not made two in a row serves nobody."""
 
 
 class Slot:
@@ -129,11 +132,20 @@ class Slot:
 
     async def _follow(self, worker: WorkerProcess) -> None:
         """Ask it again and again how it is, and keep what it has counted."""
+        missed = 0
         while not worker.ended.done():
             try:
-                await worker.report()
+                async with asyncio.timeout(PATIENCE):
+                    await worker.report()
+                missed = 0
             except ChannelClosed:
                 pass  # it has ended, or is about to
+            except TimeoutError:
+                missed += 1  # once may be because we stood still ourselves
+                if missed == 2:
+                    extra = {"number": self.number, "pid": worker.pid}
+                    _log.error("worker does not answer, and is killed", extra=extra)
+                    await worker.kill()
             await asyncio.wait({worker.ended}, timeout=_POLL)
         if worker.state is not None:
             self.departed = added([self.departed, counters_of(worker.state.figures)])

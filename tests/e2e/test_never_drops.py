@@ -132,6 +132,13 @@ def ports_of(pid: int) -> set[int]:
     return {int(row[2].partition(":")[2], 16) for row in rows if row[9] in inodes}
 
 
+def serving_of(gateway: GatewayProcess) -> list[int]:
+    """Return the workers that serve, not those that still start."""
+    lines = [line for line in gateway.log_lines() if line["event"] == "worker serves"]
+    living = set(children_of(gateway.process.pid))
+    return [line["pid"] for line in lines if line["pid"] in living]
+
+
 async def stopped(pid: int) -> None:
     """Let a process stand still, so that what it holds stays what it is."""
     os.kill(pid, signal.SIGSTOP)
@@ -150,10 +157,12 @@ async def test_workers_that_are_killed(
         before = told(gateway)
         async with Load(gateway.port, PLAN) as load:
             await load.reach(20)
+            killed = 0
             for number in range(KILLS):
-                children = children_of(supervisor)
-                if children:
-                    victim = children[number % len(children)]
+                serving = serving_of(gateway)
+                if serving:
+                    victim = serving[number % len(serving)]
+                    killed += 1
                     await stopped(victim)
                     load.doom(ports_of(victim))
                     os.kill(victim, signal.SIGKILL)
@@ -162,7 +171,7 @@ async def test_workers_that_are_killed(
         while len(children_of(supervisor)) < workers:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
         after = told(gateway)
-        print(f"\nkills, workers {workers}: {load.report}\nlost: {len(load.lost)}")
+        print(f"\n{killed} kills, workers {workers}: {load.report}\nlost: {len(load.lost)}")
         print(f"{before} -> {after}; log lines {len(gateway.log_lines())}")
         assert load.failed == []
         assert not any(state_of(pid) == "Z" for pid in children_of(supervisor))

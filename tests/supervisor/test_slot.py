@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from proxy.config.model import Config
+from proxy.supervisor import slot
 from proxy.supervisor.slot import _PAUSES, Slot
 from tests.supervisor.test_child import config_of
 from tests.support.client import RawClient, exchange
@@ -81,7 +82,7 @@ async def test_those_that_have_served_are_replaced_soon_however_often_they_end(
     for _ in range(5):
         os.kill(before := wanted.pid(), signal.SIGKILL)
         await wanted.replaced(before)
-    assert _PAUSES[wanted.slot._early] == 1.0
+    assert _PAUSES[wanted.slot._early] == 0.5
     assert wanted.slot.restarts == 5
 
 
@@ -119,6 +120,16 @@ async def test_why_there_cannot_be_one_is_told(wanted: Wanted) -> None:
     wanted.config = wanted.config.model_copy(update={"upstreams": {"api": bad, "x": None}})
     assert await wanted.slot.start() != ""
     assert wanted.slot.processes == set()
+
+
+async def test_one_that_stands_still_is_replaced(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "PATIENCE", 2.0)
+    assert await wanted.slot.start() == ""
+    os.kill(before := wanted.pid(), signal.SIGSTOP)
+    await wanted.replaced(before)
+    assert (await exchange(wanted.port, request("GET", "/nowhere"))).status == 404
 
 
 async def test_a_drain_serves_who_waits_for_the_next_worker(wanted: Wanted) -> None:
