@@ -156,6 +156,7 @@ class Load:
         """Each that was on a connection which was doomed."""
         self.slowest = 0.0
         """Seconds that the slowest answer took; for people, since machines differ."""
+        self._dooms: list[set[int]] = []
         self._open: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._numbers = itertools.count(1)
@@ -204,7 +205,7 @@ class Load:
 
     def doom(self, ports: Iterable[int]) -> None:
         """Say that the connections from these ports are ended by the test."""
-        doomed = set(ports)
+        self._dooms.append(doomed := set(ports))
         for connection in self._open:
             connection.doomed = connection.doomed or connection.port in doomed
 
@@ -255,10 +256,13 @@ class Load:
         return None
 
     async def _connect(self) -> _Connection:
+        before = len(self._dooms)
         try:
             connection = _Connection(*await asyncio.open_connection("127.0.0.1", self._port))
         except OSError as error:
             raise Lost(f"cannot connect: {error}") from error
+        # The other end may have had it before we were told that it is there.
+        connection.doomed = any(connection.port in ports for ports in self._dooms[before:])
         self._open.add(connection)
         return connection
 
