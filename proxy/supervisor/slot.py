@@ -30,10 +30,15 @@ _STEADY: Final = 10.0
 """Seconds after which a worker that ends is no sign of one that cannot live."""
 _PAUSES: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before a worker is started anew, by how many before it have ended early."""
+_SERVED: Final = 2
+"""The most of these that one counts for which has served: connections wait for its successor."""
 _POLL: Final = 1.0
 """Seconds between two reports: the most that is missing of the counters of a worker that is
 killed.
 """
+
+PATIENCE: Final = 15.0
+"""Seconds for a report. A worker that has not made two in a row serves nobody."""
 
 
 class Slot:
@@ -116,7 +121,8 @@ class Slot:
         started = monotonic()
         await worker.stand()
         self.worker = None
-        self._early = 0 if monotonic() - started >= _STEADY else self._early + 1
+        steady = monotonic() - started >= _STEADY
+        self._early = 0 if steady else min(self._early + 1, _SERVED)
         extra = {"number": self.number, "pid": worker.pid}
         if worker.ended.done():
             why = _end_of(worker.ended.result())
@@ -126,27 +132,34 @@ class Slot:
 
     async def _follow(self, worker: WorkerProcess) -> None:
         """Ask it again and again how it is, and keep what it has counted."""
+        missed = 0
         while not worker.ended.done():
             try:
-                await worker.report()
+                async with asyncio.timeout(PATIENCE):
+                    await worker.report()
+                missed = 0
             except ChannelClosed:
                 pass  # it has ended, or is about to
+            except TimeoutError:
+                missed += 1  # once may be because we stood still ourselves
+                if missed == 2:
+                    extra = {"number": self.number, "pid": worker.pid}
+                    _log.error("worker does not answer, and is killed", extra=extra)
+                    await worker.kill()
             await asyncio.wait({worker.ended}, timeout=_POLL)
         if worker.state is not None:
             self.departed = added([self.departed, counters_of(worker.state.figures)])
         self.processes.discard(worker)
 
     async def drain(self) -> None:
-        """Let every process end without losing a request; the listening socket closes when none
-        accepts connections any more.
+        """Let every process end without losing a request; the listening socket closes with the
+        last one that has it, which does so when nobody waits in its queue.
         """
         await self._stop_keeping()
-        drained = [process.drain() for process in self.processes]
-        ends = asyncio.gather(*drained)
-        if self.worker is not None:
-            await self.worker.stand()
+        if self.worker is None:  # who waits for the next one waits in vain otherwise
+            await self._start()
         self._listener.close()
-        await ends
+        await asyncio.gather(*(process.drain() for process in self.processes))
 
     async def stop(self) -> None:
         """End every process now."""

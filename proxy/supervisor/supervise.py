@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy import __version__
 from proxy.admin.app import serve_admin
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from proxy.worker.source import ConfigSource
 
 _log = logging.getLogger("gatelodge.supervisor")
+
+_REPORTS: Final = 1.0
+"""Seconds that operators wait for the reports of all workers."""
 
 
 def supervise(config: Config, source: ConfigSource) -> int:
@@ -152,8 +155,12 @@ class Supervisor:
                 await worker.kill()  # and the next one begins by it
 
     async def gather(self) -> None:
-        """Let every worker report how it is."""
-        await _all(process.report() for slot in self.slots for process in slot.processes)
+        """Let every worker report how it is; of one that stands still, what it said last stays."""
+        try:
+            async with asyncio.timeout(_REPORTS):
+                await _all(process.report() for slot in self.slots for process in slot.processes)
+        except TimeoutError:
+            pass
 
     async def drain(self) -> None:
         """End without losing a request."""

@@ -31,8 +31,9 @@ from proxy.upstream.deadlines import Deadlines
 from proxy.worker.certificates import Certificates
 from proxy.worker.descriptors import client_connections
 from proxy.worker.generations import Generations
+from proxy.worker.quiet import Quiet
 from proxy.worker.reload import Reloader
-from proxy.worker.sockets import announce, bind_both, has_unread
+from proxy.worker.sockets import BACKLOG, announce, bind_both, has_callers, has_unread
 from proxy.worker.state import State
 from proxy.worker.systemd import Notifier
 from proxy.worker.watch import Watch
@@ -49,6 +50,10 @@ _log = logging.getLogger("gatelodge.worker")
 
 _TICK: Final = 0.1
 """Seconds between two flushes of the access log, and between two looks at what still drains."""
+_LAST_CALLS: Final = 100
+"""Turns of the loop for which connections may go on to come before the socket is closed."""
+_QUIET: Final = 1.0
+"""Seconds without a request after which a connection counts as silent."""
 _LAST_TURNS: Final = 5
 """Turns of the loop that the end of a connection takes: abort, connection_lost, the task's end."""
 _GC_THRESHOLD: Final = 20_000
@@ -133,7 +138,9 @@ class Worker:
         if main is None:
             main, admin = bind_both(config, self._given)
             self._end_admin = await serve_admin(self.state, admin)
-        self._server = await loop.create_server(self._arrivals.factory, sock=main)
+        # Without a backlog it would set its own, of 100.
+        self._server = await loop.create_server(self._arrivals.factory, sock=main, backlog=BACKLOG)
+        self._listener = main
         if admin is not None:
             self.addresses["admin"] = announce("admin", admin)
             self.addresses["main"] = announce("main", main)
@@ -198,18 +205,20 @@ class Worker:
         self.state.phase = "draining"
         self._gateway.draining = True
         _log.info("draining", extra={"delay": settings.delay, "timeout": settings.timeout})
+        quiet = Quiet(min(_QUIET, settings.timeout / 4))
+        quiet.look(self._clients.clients)
         await asyncio.sleep(settings.delay)
         self._gateway.closing = True
         jitter = min(_JITTER, settings.timeout / 2)
         told: set[ClientConnection] = set()
         self._close_tunnels(jitter, told)
-        self._close_idle()
-        self._server.close()
+        self._close_idle(quiet)
+        await self._stop_accepting()
         self.deaf.set()
         end = time.monotonic() + settings.timeout
         while (self._clients.clients or self._arrivals.under_way) and time.monotonic() < end:
             await asyncio.sleep(_TICK)
-            self._close_idle()
+            self._close_idle(quiet)
             self._close_tunnels(jitter, told)
         cut = sum(client.busy for client in self._clients.clients)
         if cut:
@@ -237,9 +246,21 @@ class Worker:
         self._access.flush()
         self.state.phase = "stopped"
 
-    def _close_idle(self) -> None:
-        """Close the connections that have no request, neither under way nor still to be read."""
-        for client in self._clients.clients:
+    async def _stop_accepting(self) -> None:
+        """Close the listening socket, at a moment at which nobody waits in its queue: the kernel
+        would reset those.
+        """
+        for _ in range(_LAST_CALLS):
+            if not has_callers(self._listener):
+                break
+            await asyncio.sleep(0)  # the loop accepts them
+        self._server.close()
+
+    def _close_idle(self, quiet: Quiet) -> None:
+        """Close the connections that are silent and have no request, neither under way nor still to
+        be read.
+        """
+        for client in quiet.look(self._clients.clients):
             if not has_unread(client.transport):
                 client.close_idle()
         for arrival in list(self._arrivals.under_way):

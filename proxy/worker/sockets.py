@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("gatelodge.worker")
 
-_BACKLOG: Final = 2048
+BACKLOG: Final = 2048
 """Connections that the kernel holds for us while we are busy; it caps this at
 net.core.somaxconn.
 """
@@ -72,8 +72,10 @@ def bind_both(
 def bind_group(
     address: Address, count: int, given: Sequence[socket.socket] = ()
 ) -> list[socket.socket]:
-    """Return `count` listening sockets on `address`, among which the kernel spreads connections.
+    """Return `count` sockets on `address`, among which the kernel spreads connections.
 
+    None of them listens before its worker does: the kernel would give it connections to hold, and
+    load balancers, whom another worker answers, would believe that these are served.
     Where it cannot do that, as with a unix socket, one that is `given`, or outside Linux, all are
     the same socket. Raises OSError, with the address in its text.
     """
@@ -107,7 +109,8 @@ def _bind_tcp(address: Address, *, share: bool = False) -> socket.socket:
             # [::] takes IPv4 as well, as mapped addresses, on every system.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(where)
-        listener.listen(_BACKLOG)
+        if not share:  # who serves one of a group listens
+            listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -120,7 +123,7 @@ def _bind_unix(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(path)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -165,6 +168,13 @@ def has_unread(transport: asyncio.BaseTransport | None) -> bool:
         return False
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def has_callers(listener: socket.socket) -> bool:
+    """Whether connections wait in the queue of a listening socket."""
+    poll = select.poll()
+    poll.register(listener.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from proxy.config.model import Config
-from proxy.supervisor.slot import Slot
+from proxy.supervisor import slot
+from proxy.supervisor.slot import _PAUSES, Slot
 from tests.supervisor.test_child import config_of
 from tests.support.client import RawClient, exchange
 from tests.support.scripts import Held
@@ -74,6 +75,17 @@ async def test_who_comes_while_there_is_no_worker_waits_for_the_next(wanted: Wan
         assert sum(wanted.slot.departed["requests"].values()) == 1
 
 
+async def test_those_that_have_served_are_replaced_soon_however_often_they_end(
+    wanted: Wanted,
+) -> None:
+    assert await wanted.slot.start() == ""
+    for _ in range(5):
+        os.kill(before := wanted.pid(), signal.SIGKILL)
+        await wanted.replaced(before)
+    assert _PAUSES[wanted.slot._early] == 0.5
+    assert wanted.slot.restarts == 5
+
+
 async def test_one_that_drains_by_itself_finishes_beside_its_successor(wanted: Wanted) -> None:
     held = Held()
     async with StubUpstream() as upstream:
@@ -108,6 +120,28 @@ async def test_why_there_cannot_be_one_is_told(wanted: Wanted) -> None:
     wanted.config = wanted.config.model_copy(update={"upstreams": {"api": bad, "x": None}})
     assert await wanted.slot.start() != ""
     assert wanted.slot.processes == set()
+
+
+async def test_one_that_stands_still_is_replaced(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "PATIENCE", 2.0)
+    assert await wanted.slot.start() == ""
+    os.kill(before := wanted.pid(), signal.SIGSTOP)
+    await wanted.replaced(before)
+    assert (await exchange(wanted.port, request("GET", "/nowhere"))).status == 404
+
+
+async def test_a_drain_serves_who_waits_for_the_next_worker(wanted: Wanted) -> None:
+    assert await wanted.slot.start() == ""
+    os.kill(wanted.pid(), signal.SIGSTOP)
+    async with RawClient(wanted.port) as client:
+        await client.send(request("GET", "/nowhere"))
+        os.kill(wanted.pid(), signal.SIGKILL)
+        await wanted.until(lambda: wanted.slot.worker is None)
+        await wanted.slot.drain()
+        [answer] = await client.read_answers()
+    assert answer.status == 404
 
 
 async def test_a_drain_closes_the_socket_when_nobody_accepts_any_more(wanted: Wanted) -> None:

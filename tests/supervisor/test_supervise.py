@@ -101,6 +101,17 @@ async def test_two_workers_are_one_gateway(tmp_path: Path) -> None:
         assert await admin.text("/-/ready") == (200, "ready\n")
 
 
+async def test_operators_do_not_wait_for_a_worker_that_stands_still(tmp_path: Path) -> None:
+    async with running(text_of(), tmp_path) as admin:
+        pid = (await admin.pids())[1]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert is_whole(await admin.status())
+            assert await admin.requests() == 0
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
 async def ask(admin: Admin, path: str) -> Any:
     return await exchange(admin.gateway.port, request("GET", path))
 

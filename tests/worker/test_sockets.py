@@ -134,6 +134,9 @@ def test_a_group_shares_its_port_and_nobody_else_does() -> None:
     group = bind_group(Address.parse("127.0.0.1:0"), 3)
     try:
         [address] = {bound_address(each) for each in group}
+        with pytest.raises(ConnectionRefusedError):  # nobody serves yet
+            socket.create_connection(("127.0.0.1", group[0].getsockname()[1]))
+        group[0].listen()
         with pytest.raises(OSError, match="cannot listen on"):
             bind(Address.parse(address))
         with pytest.raises(OSError, match="cannot listen on"):

@@ -1,0 +1,362 @@
+"""Continuous load from many clients, and what became of each request.
+
+The load is open-loop: requests begin at their rate, however long those before them take, so that a
+gateway which stands still is not spared. Most take an idle connection as browsers do, every fourth
+a new one, every tenth is an upload that takes its time, and some WebSockets echo all the while.
+
+    async with Service("a") as service, Load(port, Plan(rate=200)) as load:
+        ...  # reload, kill, restart
+    assert load.failed == []
+
+Every answer is checked to be the one to this very request. An exchange fails whatever the reason;
+where a test has killed a process, it says before which connections were lost with it (`doom`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_CLOSE: Final = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
+_PATIENCE: Final = 60.0
+"""Seconds after which an answer does not come any more, on a machine with better things to do."""
+_KEY: Final = re.compile(rb"\r\nsec-websocket-key: *(\S+)\r\n", re.IGNORECASE)
+_SWITCHED: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: %s\r\n\r\n"
+)
+_PIECE: Final = 16 << 10
+_PIECES: Final = 4
+_PAUSE: Final = 0.02
+"""Seconds between two pieces of an upload."""
+
+
+class Service:
+    """A service that answers with its name, the target and the size of the body; it echoes what
+    comes after an upgrade.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.requests = 0
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        await _cancel(self._tasks)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while not await self._answered(reader, writer):
+                pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; return whether it was the last."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        target = head.split(b" ", 2)[1]
+        if b"\r\nupgrade:" in head.lower():
+            writer.write(_SWITCHED % _accepted(head))
+            while piece := await reader.read(1 << 16):
+                writer.write(_unmasked(piece))
+            return True
+        found = _LENGTH.search(head)
+        size = len(await reader.readexactly(int(found[1]))) if found else 0
+        self.requests += 1
+        body = b"%s %s %d" % (self.name.encode(), target, size)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        return False
+
+
+def _accepted(head: bytes) -> bytes:
+    """Return what proves that an upgrade was understood (RFC 6455 section 4.2.2)."""
+    found = _KEY.search(head)
+    assert found is not None
+    guid = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    return base64.b64encode(hashlib.sha1(found[1] + guid, usedforsecurity=False).digest())
+
+
+def _unmasked(frame: bytes) -> bytes:
+    """Return a short masked frame as a server sends it. What is not one comes back as it is."""
+    if len(frame) < 6 or not frame[1] & 0x80:
+        return frame
+    size, mask = frame[1] & 0x7F, frame[2:6]
+    body = bytes(byte ^ mask[at % 4] for at, byte in enumerate(frame[6:]))
+    return bytes([frame[0], size]) + body
+
+
+class Lost(Exception):
+    """An exchange without the answer that it should have had; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the load is made of: requests a second, WebSockets, and the header lines of each."""
+
+    rate: float = 100.0
+    sockets: int = 2
+    headers: str = ""
+    path: str = "/api"
+
+
+class _Connection:
+    """One client's connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.port: int = writer.get_extra_info("sockname")[1]
+        self.doomed = False
+        self.uses = 0
+
+
+class Load:
+    """Clients of the gateway at `port`, at work inside of `async with`."""
+
+    def __init__(self, port: int, plan: Plan) -> None:
+        self._port, self._plan = port, plan
+        self.counts: Counter[str] = Counter()
+        """Exchanges by what they were and how they ended."""
+        self.failed: list[str] = []
+        """Each request that could have been served and was not, and why."""
+        self.lost: list[str] = []
+        """Each that was on a connection which was doomed."""
+        self.slowest = 0.0
+        """Seconds that the slowest answer took; for people, since machines differ."""
+        self._dooms: list[set[int]] = []
+        self._open: set[_Connection] = set()
+        self._idle: list[_Connection] = []
+        self._numbers = itertools.count(1)
+        self._over = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._driver: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._driver = asyncio.create_task(self._drive())
+        for _ in range(self._plan.sockets):
+            self._spawn(self._websocket())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Begin no more; wait for what is under way, unless there is an error already."""
+        assert self._driver is not None
+        self._over.set()
+        await self._driver
+        if error is None:
+            await asyncio.gather(*self._tasks)
+        await _cancel(self._tasks)
+        for connection in self._open:
+            connection.writer.close()
+
+    @property
+    def report(self) -> str:
+        """All counts, and the first failures."""
+        counts = dict(sorted(self.counts.items()))
+        return f"{counts}; slowest {self.slowest:.1f} s; failed: {self.failed[:20]}"
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many more requests have been answered, whatever the machine's speed."""
+        wanted = self.answered + count
+        while self.answered < wanted:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+    @property
+    def answered(self) -> int:
+        """How many requests have been answered as they should."""
+        return sum(count for what, count in self.counts.items() if what.endswith(" ok"))
+
+    def doom(self, ports: Iterable[int]) -> None:
+        """Say that the connections from these ports are ended by the test."""
+        self._dooms.append(doomed := set(ports))
+        for connection in self._open:
+            connection.doomed = connection.doomed or connection.port in doomed
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _drive(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not self._over.is_set():
+            self._spawn(self._request(next(self._numbers)))
+            due += 1 / self._plan.rate
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    async def _request(self, number: int) -> None:
+        is_upload, is_new = number % 10 == 0, number % 4 == 0
+        what = ("upload" if is_upload else "get") + (" new" if is_new else " kept")
+        connection = None if is_new else self._take()
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                connection = connection or await self._connect()
+                kept = await self._exchange(connection, number, is_upload)
+        except (Lost, OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            self._note(what, connection, error)
+        else:
+            self.counts[f"{what} ok"] += 1
+            self.slowest = max(self.slowest, asyncio.get_running_loop().time() - began)
+            if kept is not None:
+                self._put(kept, is_new)
+
+    def _put(self, connection: _Connection, is_new: bool) -> None:
+        if is_new:
+            self._close(connection)
+        else:
+            self._idle.append(connection)
+
+    def _take(self) -> _Connection | None:
+        """Return an idle connection that has not been closed."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.reader.at_eof() and connection.reader.exception() is None:
+                return connection
+            self.counts["idle connection closed"] += 1
+            self._close(connection)
+        return None
+
+    async def _connect(self) -> _Connection:
+        before = len(self._dooms)
+        try:
+            connection = _Connection(*await asyncio.open_connection("127.0.0.1", self._port))
+        except OSError as error:
+            raise Lost(f"cannot connect: {error}") from error
+        # The other end may have had it before we were told that it is there.
+        connection.doomed = any(connection.port in ports for ports in self._dooms[before:])
+        self._open.add(connection)
+        return connection
+
+    def _close(self, connection: _Connection) -> None:
+        self._open.discard(connection)
+        connection.writer.close()
+
+    def _note(self, what: str, connection: _Connection | None, error: Exception) -> None:
+        told = f"{what}: {type(error).__name__} {error}"
+        if connection is not None:
+            told += f" (use {connection.uses} of the connection)"
+            self._close(connection)
+        is_lost = connection is not None and connection.doomed
+        (self.lost if is_lost else self.failed).append(told)
+        self.counts[f"{what} {'lost' if is_lost else 'failed'}"] += 1
+
+    async def _exchange(
+        self, connection: _Connection, number: int, is_upload: bool
+    ) -> _Connection | None:
+        """Ask, check the answer, and return the connection unless that was its last."""
+        reader, writer = connection.reader, connection.writer
+        connection.uses += 1
+        target, size = f"{self._plan.path}/{number}", _PIECE * _PIECES if is_upload else 0
+        writer.write(self._head("POST" if is_upload else "GET", target, size))
+        for _ in range(_PIECES if is_upload else 0):
+            writer.write(b"x" * _PIECE)
+            await writer.drain()
+            await asyncio.sleep(_PAUSE)
+        head, body = await _answer(reader)
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise Lost(f"{head.splitlines()[0]!r} {body[:200]!r}")
+        if body.split()[1:] != [target.encode(), b"%d" % size]:
+            raise Lost(f"the answer to another request: {body!r}")
+        if _CLOSE.search(head):
+            self._close(connection)
+        else:
+            return connection
+        return None
+
+    def _head(self, method: str, target: str, size: int) -> bytes:
+        length = f"Content-Length: {size}\r\n" if size else ""
+        host = f"Host: api.example.com\r\n{self._plan.headers}"
+        return f"{method} {target} HTTP/1.1\r\n{host}{length}\r\n".encode()
+
+    async def _websocket(self) -> None:
+        """Echo for ever; come back when told to (1012)."""
+        while not self._over.is_set():
+            connection = None
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    connection = await self._connect()
+                    await self._upgrade(connection)
+                await self._echo(connection)
+            except (Lost, OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                self._note("websocket", connection, error)
+                await asyncio.sleep(_PAUSE)
+
+    async def _upgrade(self, connection: _Connection) -> None:
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        head = self._head("GET", f"{self._plan.path}/socket", 0).removesuffix(b"\r\n")
+        connection.writer.write(head + f"{lines}Sec-WebSocket-Key: {key}\r\n\r\n".encode())
+        head, body = await _answer(connection.reader)
+        if not head.startswith(b"HTTP/1.1 101 "):
+            raise Lost(f"{head.splitlines()[0]!r} {body[:200]!r}")
+
+    async def _echo(self, connection: _Connection) -> None:
+        for number in itertools.count():
+            text = b"%05d" % number
+            connection.writer.write(b"\x81\x85\0\0\0\0" + text)
+            async with asyncio.timeout(_PATIENCE):
+                frame = await connection.reader.readexactly(2)
+                body = await connection.reader.readexactly(frame[1] & 0x7F)
+            if frame[:1] == b"\x88" and body[:2] == b"\x03\xf4":
+                self.counts["websocket told to come back"] += 1
+                break
+            if body != text:
+                raise Lost(f"{frame + body!r} in place of the echo")
+            self.counts["websocket message ok"] += 1
+            if self._over.is_set():
+                break
+            await asyncio.sleep(5 * _PAUSE)
+        self._close(connection)
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read the head and the body of an answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    found = _LENGTH.search(head)
+    return head, await reader.readexactly(int(found[1])) if found else b""
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    waiting = list(tasks)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
