@@ -59,6 +59,7 @@ _REWRITTEN: Final = frozenset(
 # (CVE-2025-29927).
 _NEVER: Final = re.compile(
     rb"proxy|x?httpmethod(override)?|x?methodoverride|xoriginalurl|xrewriteurl|xmiddleware.*"
+    rb"|xuserassertion"
 )
 # Names, in lower case, that only a proxy in front of us may set: addresses, identities and paths.
 # Whole words, since `X-Accelerate` is nobody's; folding is for names that are ours to set.

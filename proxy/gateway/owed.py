@@ -41,6 +41,8 @@ def _in_kernel(transport: asyncio.Transport) -> int:
     if sys.platform == "win32":
         return 0
     sock = transport.get_extra_info("socket")
+    if sock is None:
+        return 0  # closed, which will be told in a moment
     try:
         answer: bytes = ioctl(sock.fileno(), TIOCOUTQ, bytes(4))
     except (OSError, ValueError):

@@ -132,7 +132,7 @@ NEVER = words("""
     Proxy X-HTTP-Method-Override X-HTTP-Method X-Method-Override HTTP-Method-Override
     X-Original-URL X-Rewrite-URL X-Middleware-Subrequest X-Middleware-Rewrite X-Middleware-Next
     X-User-Assertion X-User-Id X-User-Email X-User-Name X-User-Roles X-User-Groups
-    X-User-Is-Admin X-Org XUserId X-UserId x-user-agent-id
+    X-User-Is-Admin X-Org XUserId X-UserId x-user-agent-id XUser-Assertion
 """)
 
 

@@ -20,7 +20,14 @@ _READERS: Final = 1 << 20
 """Bytes that one attacker may cost: what is measured is a tenth of the first, a quarter of the
 second (docs/security.md).
 """
-_BOUNDS: Final = {"slow-readers": _READERS, "pipelining": _READERS, "tiny-chunks": _READERS}
+_HEADS: Final = 512 * 1024
+"""Twice what a head may have is read, and it is here twice: in the parser, and for the lane."""
+_BOUNDS: Final = {
+    "endless-heads": _HEADS,
+    "slow-readers": _READERS,
+    "pipelining": _READERS,
+    "tiny-chunks": _READERS,
+}
 
 
 def run(folder: Path, kind: str, limits: str = "") -> Result:

@@ -223,10 +223,21 @@ def check(data: bytes, opinions: Iterable[str] | None = None) -> None:
             require(one == other, f"in one piece {one} went upstream, in several {other}")
 
 
+_IDENTITY: Final = frozenset(
+    {b"xuserid", b"xuseremail", b"xusername", b"xuserroles", b"xuserassertion"}
+)
+
+
 def is_identity(name: bytes) -> bool:
-    """Whether a backend may take a field for one that tells who the user is."""
+    """Whether a field is one that tells who the user is: ours in any spelling, or another X-User-*,
+    whatever stands for the hyphens.
+    """
     folded = bytes(byte for byte in name.lower() if chr(byte).isalnum())
-    return folded.startswith(b"xuser") and name.lower() != b"x-user-agent"
+    if folded in _IDENTITY:
+        return True
+    return (
+        re.match(rb"x[^a-z0-9]user[^a-z0-9]", name.lower()) is not None and folded != b"xuseragent"
+    )
 
 
 def _user(request: Request) -> Fields | None:

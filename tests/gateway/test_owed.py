@@ -57,3 +57,13 @@ def test_a_socket_that_cannot_tell_owes_what_the_loop_holds() -> None:
     transport = FakeTransport()
     transport.unsent = 7
     assert owed(transport) == 7
+
+
+async def test_a_client_that_has_gone_owes_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    theirs.close()
+    transport.abort()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert owed(transport) == 0
