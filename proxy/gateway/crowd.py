@@ -13,10 +13,10 @@ full too, the oldest of them goes.
 from __future__ import annotations
 
 import logging
-from ipaddress import ip_address
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.core.limits import address_key
 from proxy.errors import Overloaded, ProxyError, RateLimited
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ a few milliseconds, and a flood brings thousands of newcomers a second.
 """
 _SAY_AGAIN: Final = 10.0
 """Seconds between two log lines of the same kind."""
-_PREFIX_V6: Final = 64
-"""Bits of an IPv6 address that name a client: whoever has one address there has them all."""
 
 Wait = tuple[int, float]
 """What a connection waits for, the least worthy first, and since when (time.monotonic)."""
@@ -64,16 +62,17 @@ class Member(Protocol):
 
 
 class Crowd:
-    """The connections of clients. `limits` are asked for each time, since they may change; `exempt`
-    tells the peers whose connections are not counted by client.
+    """The connections of clients. `limits` are asked for each time, since they may change.
+    Connections by a unix socket and of peers that are `trusted` are not counted by client: there
+    are many behind them.
 
     `refused` counts those too many, by the limit.
     """
 
-    def __init__(self, limits: Callable[[], Limits], exempt: Callable[[str], bool]) -> None:
+    def __init__(self, limits: Callable[[], Limits], trusted: Callable[[str], bool]) -> None:
         self.refused: dict[str, int] = {}
         self._limits = limits
-        self._exempt = exempt
+        self._trusted = trusted
         self._inside: dict[Member, str] = {}
         self._by_client: dict[str, set[Member]] = {}
         self._too_many: dict[Member, None] = {}
@@ -88,8 +87,9 @@ class Crowd:
         """Count a new connection. Return why it is one too many, if it is."""
         limits, client = self._limits(), ""
         most = limits.connections_per_client
-        if most is not None and not self._exempt(member.address):
-            client = client_of(member.address)
+        address = member.address
+        if most is not None and address != "unix" and not self._trusted(address):
+            client = address_key(address)
             own = self._by_client.get(client, set())
             if len(own) >= most and not self._make_room(own):
                 self._refuse(member, "connections_per_client", len(own))
@@ -156,16 +156,3 @@ class Crowd:
     def _send_off(self, member: Member) -> None:
         self.leave(member)
         member.give_way()
-
-
-def client_of(address: str) -> str:
-    """Return what names the client at this address: IPv4 whole, IPv6 by its /64."""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if ip.version == 4:
-        return address
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return f"{int(ip) >> (128 - _PREFIX_V6):x}/{_PREFIX_V6}"

@@ -64,9 +64,6 @@ class Answerer(Protocol):
     async def turn_away(self, client: Downstream, head: RequestHead, why: ProxyError) -> None:
         """Answer the request of a connection too many."""
 
-    def is_proxy(self, address: str) -> bool:
-        """Whether a peer is a proxy, so that its connections are not those of one client."""
-
 
 class Splice(Protocol):
     """A tunnel, as the listener sees it."""

@@ -141,10 +141,6 @@ class Gateway:
         self._refuse(x, why, client, close=True)
         self._recorder.end(x, monotonic())
 
-    def is_proxy(self, address: str) -> bool:
-        """Whether a peer is a trusted proxy, or comes by a unix socket: it has many clients."""
-        return address == "unix" or self.snapshot.rules.proxies.trusts(address)
-
     def _begin(self, client: Downstream, head: RequestHead, snapshot: Snapshot) -> Exchange:
         seed = self._seeds()
         x = Exchange(

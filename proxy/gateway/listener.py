@@ -69,7 +69,7 @@ class ClientServer(web.Server):
         self.outbox = Outbox(asyncio.get_running_loop())
         self.arriving: Collection[object] = ()
         """Connections that are not yet a client's (arrival.py)."""
-        self.crowd = Crowd(lambda: self.limits, gateway.is_proxy)
+        self.crowd = Crowd(lambda: self.limits, gateway.trusts)
         self.cut: dict[str, int] = {}
         """Cause -> connections that were ended."""
 

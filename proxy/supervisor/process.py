@@ -46,15 +46,19 @@ class WorkerProcess:
         descriptors = (theirs.fileno(), listener.fileno())
         # -P: the folder that we were started in is no place to import from. A session of its own:
         # what a terminal sends to all of its processes is for the supervisor to hear.
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "proxy.supervisor.child"),
-                *map(str, descriptors),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=descriptors,
-                start_new_session=True,
-                env=_environment(),
-            )
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-P", "-m", "proxy.supervisor.child"),
+                    *map(str, descriptors),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=descriptors,
+                    start_new_session=True,
+                    env=_environment(),
+                )
+        except BaseException:
+            ours.close()
+            raise
         ours.setblocking(False)
         return cls(process, await open_channel(ours))
 

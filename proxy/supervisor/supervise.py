@@ -50,7 +50,7 @@ async def _supervise(config: Config, source: ConfigSource) -> int:
     ended = ending()  # before anybody can learn that there is something to end
     notifier = Notifier(os.environ)
     supervisor = Supervisor(config, source, take_sockets(os.environ), notifier)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.hang_up)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reloader.ask)
     try:
         await supervisor.start()
     except (OSError, ValueError, RuntimeError) as error:
@@ -81,7 +81,6 @@ class Supervisor:
         self.state = SupervisorState(self, __version__)
         self._source = source
         self._given = given
-        self._hung_up = False
         self._watch: asyncio.Task[None] | None = None
         self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
         self._admin_socket: socket.socket | None = None
@@ -105,17 +104,10 @@ class Supervisor:
         self._end_admin = await serve_admin(self.state, admin)
         self.addresses["admin"] = announce("admin", admin)
         self.addresses["main"] = announce("main", listeners[0])
-        watch = Watch(self._source, lambda: self.config.watch, self.hang_up)
+        watch = Watch(self._source, lambda: self.config.watch, self.reloader.ask)
         self._watch = loop.create_task(watch.run())
         self.state.phase = "ready"
-        if self._hung_up:
-            self.hang_up()
-
-    def hang_up(self) -> None:
-        """Reload the configuration, as HUP asks for; not before the start has ended."""
-        self._hung_up = True
-        if self.state.phase != "starting":
-            self._reloads = asyncio.get_running_loop().create_task(self.reloader.reload())
+        self.reloader.begin()
 
     async def _use(self, config: Config) -> int:
         """Let every worker build the next generation, one after the other, and then all use it.

@@ -27,7 +27,7 @@ def _is_https(config: UpstreamConfig) -> bool:
 
 
 def trust(config: UpstreamConfig) -> bytes:
-    """Return a digest of all that a TLS connection depends on, files included."""
+    """Return a digest of all that a TLS connection depends on, files included. Raises OSError."""
     digest = blake2b(repr(server_name(config)).encode())
     for file in () if config.tls is None else (config.tls.ca, config.tls.cert, config.tls.key):
         digest.update(b"-" if file is None else file.read_bytes())
@@ -39,7 +39,8 @@ def tls_context(config: UpstreamConfig) -> ssl.SSLContext | None:
     """Return the context for https endpoints: certificates are always verified, HTTP/1.1 is what we
     speak.
 
-    None where no endpoint is https, because reading the system's roots takes 50 ms.
+    None where no endpoint is https, because reading the system's roots takes 50 ms. Raises OSError
+    (ssl.SSLError among them) when a file cannot be used.
     """
     if not _is_https(config):
         return None

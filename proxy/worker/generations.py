@@ -8,7 +8,7 @@ when all of its decisions have been made.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.gateway.snapshot import Snapshot, take_snapshot
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from proxy.session.store import Store
     from proxy.telemetry.metrics import Metrics
     from proxy.upstream.deadlines import Deadlines
-
-
-_TURNS: Final = 0.1
-"""Seconds after which a request that has its session has asked for what it needs next."""
 
 
 class Generations:
@@ -41,7 +37,8 @@ class Generations:
         return f"<Generations left={len(self._left)}>"
 
     async def build(self, config: Config, before: Snapshot | None = None) -> Snapshot:
-        """Return the snapshot to use for `config` from now on, its stores started.
+        """Return the snapshot to use for `config` from now on, with what it asks started: stores,
+        limits, and the first addresses of its endpoints.
 
         Rules are compiled in a thread, as requests of the generation `before` are under way. Raises
         OSError, and ValueError for rules or a store that cannot be used; nothing has changed then.
@@ -50,12 +47,13 @@ class Generations:
         snapshot = await asyncio.to_thread(
             take_snapshot, config, generation, self._loop, self._deadlines, self._metrics, before
         )
-        stores = _others(snapshot, before)
+        stores, limiter = _others(snapshot, before), before.limiter if before else None
         await _start_all(stores)
         try:
-            await snapshot.limiter.start(before.limiter if before else None)
+            await snapshot.limiter.start(limiter)
             await asyncio.gather(*(pool.prepare() for pool in snapshot.pools.values()))
         except BaseException:
+            await snapshot.limiter.stop(limiter)
             await _stop_all(stores)
             raise
         return snapshot

@@ -94,12 +94,11 @@ class Worker:
         self._config = config
         self._source = source
         self._given = given
-        self._notifier = notifier or Notifier({})
-        self._hung_up = False
         self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
         self.deaf = asyncio.Event()
         """Set when the drain has come to where no connection is accepted any more."""
         self.metrics = Metrics()
+        self.reloader = Reloader(source, self._use, self.metrics, config, notifier or Notifier({}))
         self._access = AccessLog(log_to, _render(config.log))
         self._recorder = Recorder(self.metrics, self._access if config.log.access else None)
 
@@ -130,7 +129,6 @@ class Worker:
             self._gateway, _with_room(config), self._deadlines, tls=tls is not None
         )
         self._arrivals = Arrivals(self._clients, metrics, config.listen, self._certificates.context)
-        self.reloader = Reloader(self._source, self._use, metrics, config, self._notifier)
         self.state = State(
             self._gateway, self._clients, metrics, self.addresses, __version__, self.reloader
         )
@@ -146,7 +144,7 @@ class Worker:
             self.addresses["main"] = announce("main", main)
         self._generations.begin(snapshot)
         self._ticker = loop.call_later(_TICK, self._tick)
-        watch = Watch(self._source, lambda: self.config.watch, self.hang_up)
+        watch = Watch(self._source, lambda: self.config.watch, self.reloader.ask)
         self._watch = loop.create_task(watch.run())
         self._certificates.watch()
         metrics.certificates = self._certificates.expiries
@@ -155,14 +153,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
         self.state.phase = "ready"
-        if self._hung_up:
-            self.hang_up()
-
-    def hang_up(self) -> None:
-        """Reload the configuration, as HUP asks for; not before the start has ended."""
-        self._hung_up = True
-        if self.state.phase != "starting":
-            self._reloads = asyncio.ensure_future(self.reloader.reload())
+        self.reloader.begin()
 
     async def _use(self, config: Config) -> int:
         """Take another configuration into use and return its generation, or raise and change

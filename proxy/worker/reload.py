@@ -59,6 +59,7 @@ class Reloader:
         self._turns = asyncio.Lock()
         self._next: asyncio.Task[Reloaded] | None = None
         self._tasks: set[asyncio.Task[Reloaded]] = set()
+        self._has_begun = self._is_asked = False
         self.last: Reloaded | None = None
         """What came of the last one."""
         metrics.reload_timestamp = time.time()
@@ -79,15 +80,31 @@ class Reloader:
         at = datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds")
         return {"at": at, "in_use": not last.problems, "problems": list(last.problems)}
 
+    def ask(self) -> None:
+        """Reload, as HUP and a changed file ask for; not before the start has ended (`begin`)."""
+        self._is_asked = True
+        if self._has_begun:
+            self._soon()
+
+    def begin(self) -> None:
+        """The start has ended."""
+        self._has_begun = True
+        if self._is_asked:
+            self.ask()
+
     async def reload(self) -> Reloaded:
         """Read the configuration and use it. It is read after this was called, once for all who
         call while another reload is under way.
         """
+        return await asyncio.shield(self._soon())
+
+    def _soon(self) -> asyncio.Task[Reloaded]:
+        """Return the reload that comes next, or is the first."""
         if self._next is None:
-            self._next = task = asyncio.get_running_loop().create_task(self._turn())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(self._next)
+            self._next = asyncio.get_running_loop().create_task(self._turn())
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._tasks.discard)
+        return self._next
 
     async def stop(self) -> None:
         """Give up what is under way."""

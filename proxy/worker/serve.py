@@ -53,7 +53,7 @@ async def _serve(config: Config, source: ConfigSource) -> int:
     ended = ending()  # before anybody can learn that there is something to end
     notifier = Notifier(os.environ)
     worker = Worker(config, source, given=take_sockets(os.environ), notifier=notifier)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.hang_up)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.reloader.ask)
     try:
         await worker.start()
     except (OSError, ValueError, RuntimeError) as error:

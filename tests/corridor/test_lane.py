@@ -39,22 +39,6 @@ _OF_THE_MOMENT: Final = frozenset(
 )
 
 
-@pytest.fixture
-def passages(monkeypatch: pytest.MonkeyPatch) -> list[Passage]:
-    """Every passage through the lane of the test, in order."""
-    seen: list[Passage] = []
-    enter = Gateway.enter
-
-    def noting(self: Gateway, client: Any, data: bytes) -> Passage | None:
-        passage = enter(self, client, data)
-        if passage is not None:
-            seen.append(passage)
-        return passage
-
-    monkeypatch.setattr(Gateway, "enter", noting)
-    return seen
-
-
 @dataclass
 class Seen:
     """What a story looks like from outside, without what is another one each time."""

@@ -16,14 +16,13 @@ import pytest
 
 from proxy.gateway.handler import Gateway
 from proxy.gateway.passage import Passage
-from tests.corridor.test_lane import passages, without_ids
+from tests.corridor.test_lane import without_ids
 from tests.support.client import RawClient
 from tests.support.upstream import Exchange, StubUpstream
 from tests.support.worker import LocalGateway, request, settings, signed_in
 
 BOTH_LOOPS = True
 
-__all__ = ["passages"]
 
 COOKIE: Final = signed_in("u-7")
 LINES: Final = (COOKIE, "Origin: https://app.example.com")

@@ -17,13 +17,10 @@ import pytest
 import pytest_asyncio
 
 from proxy.gateway.passage import Passage
-from tests.corridor.test_lane import passages
 from tests.support.answers import Answer
 from tests.support.client import RawClient
 from tests.support.upstream import StubUpstream
 from tests.support.worker import COOKIE, HOST, LocalGateway, request, settings, signed_in
-
-__all__ = ["passages"]
 
 SECOND: Final = request("GET", "/public/second")
 KNOWN: Final = request("GET", "/public/known")

@@ -16,14 +16,11 @@ import pytest
 import pytest_asyncio
 
 from proxy.gateway.passage import Passage
-from tests.corridor.test_lane import passages
 from tests.support.answers import Answer
 from tests.support.client import RawClient
 from tests.support.scripts import OK
 from tests.support.upstream import Exchange, StubUpstream
 from tests.support.worker import ORIGIN, LocalGateway, request, settings
-
-__all__ = ["passages"]
 
 FROM_APP: Final = f"Origin: {ORIGIN}"
 POISON: Final = b"HTTP/1.1 200 OK\r\nX-Poison: 1\r\nContent-Length: 6\r\n\r\npoison"

@@ -9,7 +9,6 @@ from typing import Any, Final
 import pytest
 
 from proxy.gateway import snapshot as snapshots
-from proxy.gateway.handler import Gateway
 from proxy.gateway.passage import Passage
 from proxy.session.store import Store
 from tests.support.answers import Answer
@@ -30,22 +29,6 @@ from tests.support.worker import (
 
 KNOWN: Final = 4
 """Requests after which a head is in the lane, and has been used there."""
-
-
-@pytest.fixture
-def passages(monkeypatch: pytest.MonkeyPatch) -> list[Passage]:
-    """Every passage through the lane of the test, in order."""
-    seen: list[Passage] = []
-    enter = Gateway.enter
-
-    def noting(self: Gateway, client: Any, data: bytes) -> Passage | None:
-        passage = enter(self, client, data)
-        if passage is not None:
-            seen.append(passage)
-        return passage
-
-    monkeypatch.setattr(Gateway, "enter", noting)
-    return seen
 
 
 class Visitor:

@@ -92,7 +92,7 @@ TABLES: Final = (
         "rewritten",
         (
             ("/v1/open/**", f"{_OPEN}, rewrite: /public/**"),
-            ("/v1/root/**", f"{_GUARDED}, rewrite: /admin/**"),
+            ("/v1/inner/**", f"{_GUARDED}, rewrite: /admin/**"),
             ("/v1/*/manage/**", f"{_GUARDED}, rewrite: /users/*/admin/**"),
             ("/v1/*/admin/**", f"{_GUARDED}, rewrite: /users/*/admin/**"),
             ("/v1/*/*", f"{_OPEN}, rewrite: /users/*/*"),

@@ -140,9 +140,6 @@ class FakeGateway:
         self.errors.append(why)
         client.write(b"<%d>" % (200 if head.target == "/health" else why.status))
 
-    def is_proxy(self, address: str) -> bool:
-        return address in ("unix", "10.0.0.1")
-
     async def refuse(self, client: Downstream, error: ProxyError) -> None:
         self.errors.append(error)
         client.write(b"<%d>" % error.status)

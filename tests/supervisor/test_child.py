@@ -27,13 +27,6 @@ def _own_logging() -> Iterator[None]:
 
 
 @pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        made.setblocking(False)
-        yield made
-
-
-@pytest.fixture
 async def child(listener: socket.socket) -> AsyncIterator[Child]:
     made = Child(listener)
     yield made

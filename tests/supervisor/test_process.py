@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,6 @@ from tests.support.upstream import StubUpstream
 from tests.support.worker import request
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        made.setblocking(False)
-        yield made
 
 
 @pytest.fixture
@@ -92,3 +85,20 @@ async def test_a_term_is(worker: WorkerProcess) -> None:
     assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
     os.kill(worker.pid, signal.SIGTERM)
     assert await worker.ended == 0
+
+
+async def test_a_process_that_cannot_be_started_leaves_nothing_open(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+    pair = socket.socketpair
+
+    def noted() -> tuple[socket.socket, socket.socket]:
+        pairs.append(pair())
+        return pairs[-1]
+
+    monkeypatch.setattr("socket.socketpair", noted)
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(FileNotFoundError):
+        await WorkerProcess.spawn(listener)
+    assert [end.fileno() for end in pairs[0]] == [-1, -1]

@@ -15,6 +15,7 @@ from proxy.limits.limiter import Limiter
 from proxy.session.resolver import Resolver
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.deadlines import Deadlines
+from proxy.upstream.pool import Pool
 from proxy.worker.generations import Generations
 from tests.support.exchanges import COOKIE, NOW, config_of
 from tests.support.stores import FakeStore, row
@@ -136,4 +137,25 @@ async def test_stores_and_limits_wait_for_who_has_not_asked_them_yet(
     await until(lambda: store.problem == "stopped")
     assert limits.ended
     await generations.stop(new)
+    await generations.stop(first)
+
+
+async def test_a_generation_that_fails_late_ends_what_it_has_started(
+    generations: Generations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_pool: Pool) -> None:
+        raise RuntimeError
+
+    stopped: list[Limiter | None] = []
+
+    async def stop(_limiter: Limiter, after: Limiter | None = None) -> None:
+        stopped.append(after)
+
+    first = await generations.build(config_of(TEXT))
+    with monkeypatch.context() as patch:
+        patch.setattr(Pool, "prepare", fail)
+        patch.setattr(Limiter, "stop", stop)
+        with pytest.raises(RuntimeError):
+            await generations.build(config_of(TEXT.replace("web:", "other:")), first)
+    assert stopped == [first.limiter]
     await generations.stop(first)

@@ -175,3 +175,23 @@ async def test_stop_gives_up_what_is_under_way() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert desk.used == []
+
+
+async def test_what_is_asked_for_before_the_start_has_ended_comes_then() -> None:
+    desk = Desk()
+    desk.reloader.ask()
+    await asyncio.sleep(0)
+    assert desk.shelf.reads == 0
+    desk.reloader.begin()
+    assert (await desk.reloader.reload()).generation == 2
+    assert desk.shelf.reads == 1
+
+
+async def test_without_being_asked_the_end_of_the_start_reads_nothing() -> None:
+    desk = Desk()
+    desk.reloader.begin()
+    await asyncio.sleep(0)
+    assert desk.shelf.reads == 0
+    desk.reloader.ask()
+    assert (await desk.reloader.reload()).generation == 2
+    assert desk.shelf.reads == 1
