@@ -133,6 +133,11 @@ async def _reload(state: AdminState) -> web.Response:
     return answers.problem(422, detail, more={"generation": generation, "problems": problems})
 
 
+async def _drain(state: AdminState) -> web.Response:
+    await state.depart()
+    return answers.data({"state": state.ready()[1]})
+
+
 def _static(name: str, content_type: str) -> Callable[[AdminState], Awaitable[web.Response]]:
     body = (files("proxy.admin") / "static" / name).read_bytes()
 
@@ -153,5 +158,6 @@ _PAGES: Final = {
     "/-/status.json": _Page(_status, "what goes on, for programs", is_current=True),
     "/-/config": _Page(_config, "the configuration in use, without its secrets"),
     "/-/reload": _Page(_reload, "POST: read the configuration anew and use it", methods=_CHANGE),
+    "/-/drain": _Page(_drain, "POST: send clients elsewhere, before TERM", methods=_CHANGE),
     "/-/help": _Page(_help, "this list"),
 }

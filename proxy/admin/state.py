@@ -30,6 +30,11 @@ class AdminState(Protocol):
         problems for which it is not the one that was read.
         """
 
+    async def depart(self) -> None:
+        """Withdraw readiness, and after `drain.delay` let clients go elsewhere, while new ones are
+        still served; for one who is about to end the process. It cannot be taken back.
+        """
+
     async def gather(self) -> None:
         """Bring `metrics_text` and `status` up to date, if that takes more than a look."""
 

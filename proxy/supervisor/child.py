@@ -1,4 +1,5 @@
-"""The process of one worker: `python -m proxy.supervisor.child CHANNEL LISTENER`, two descriptors.
+"""The process of one worker: `python -m proxy.supervisor.child`, with three descriptors: of the
+channel, of the loans and of the listening socket.
 
 It does what the supervisor asks. TERM drains it, as does the end of the supervisor; INT is the
 supervisor's, since a terminal sends it to all.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.supervisor import messages
 from proxy.supervisor.channel import Answerer, open_channel
+from proxy.supervisor.loans import take
 from proxy.telemetry import logs
 from proxy.telemetry.figures import figures_of
 from proxy.worker import FixedSource, Worker
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
 
 
 class Child:
-    """One worker, which serves `listener` once it has been told to begin."""
+    """One worker, which serves `listener` once it has been told to begin.
 
-    def __init__(self, listener: socket.socket) -> None:
+    `loans` is where sockets of others come.
+    """
+
+    def __init__(self, listener: socket.socket, loans: socket.socket) -> None:
         self._listener = listener
+        self._loans = loans
         self._next: Snapshot | None = None
         self.worker: Worker | None = None
         self.ending = asyncio.Event()
@@ -51,6 +57,12 @@ class Child:
                 self._begun.commit(self._taken())
             case messages.Abandon():
                 await self._begun.abandon(self._taken())
+            case messages.Borrow(number):
+                return await _outcome(self._borrow(number))
+            case messages.GiveBack(number):
+                self._begun.accepting.remove(number)
+            case messages.Depart(delay):
+                self._begun.depart(delay)
             case messages.Drain():
                 self.ending.set()
             case messages.Report():
@@ -64,6 +76,16 @@ class Child:
 
     async def _prepare(self, config: Config) -> None:
         self._next = await self._begun.prepare(config)
+
+    async def _borrow(self, number: int) -> None:
+        """Accept from a socket that has been sent; of several, from the last one."""
+        taken = take(self._loans)
+        wanted = taken.pop(number, None)
+        for other in taken.values():  # of questions that ended before they were answered
+            other.close()
+        if wanted is None:
+            raise OSError("the socket has not come")
+        await self._begun.accepting.add(number, wanted)
 
     def _report(self) -> messages.State:
         worker = self._begun
@@ -93,9 +115,9 @@ async def _outcome(doing: Coroutine[Any, Any, None]) -> str:
     return ""
 
 
-async def run(end: socket.socket, listener: socket.socket) -> int:
+async def run(end: socket.socket, loans: socket.socket, listener: socket.socket) -> int:
     """Be a worker until told to end; return the exit code of the process."""
-    child = Child(listener)
+    child = Child(listener, loans)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, child.ending.set)
     answerer = Answerer(await open_channel(end), child.answer)
@@ -113,15 +135,15 @@ async def run(end: socket.socket, listener: socket.socket) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Run with the descriptors of the channel and of the listening socket."""
+    """Run with the descriptors of the channel, of the loans and of the listening socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    end, listener = (socket.socket(fileno=int(number)) for number in arguments)
-    for inherited in (end, listener):
+    end, loans, listener = (socket.socket(fileno=int(number)) for number in arguments)
+    for inherited in (end, loans, listener):
         inherited.set_inheritable(False)
         inherited.setblocking(False)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(run(end, listener))
+        return runner.run(run(end, loans, listener))
 
 
 if __name__ == "__main__":

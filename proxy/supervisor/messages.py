@@ -36,6 +36,29 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
+class Borrow:
+    """Accept from the socket of worker `number`, too, which has been sent beside this."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Accept no more from the socket of worker `number`."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Depart:
+    """Withdraw readiness, and close connections after `delay` seconds, while new ones are still
+    served.
+    """
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """End without losing a request. The process ends some time after the answer."""
 
@@ -62,4 +85,4 @@ class Deaf:
     """An event: the worker accepts no connection any more."""
 
 
-Question = Begin | Prepare | Commit | Abandon | Drain | Report
+Question = Begin | Prepare | Commit | Abandon | Borrow | GiveBack | Depart | Drain | Report

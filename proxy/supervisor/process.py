@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.supervisor import messages
 from proxy.supervisor.channel import AnswerFailed, Asker, Channel, ChannelClosed, open_channel
+from proxy.supervisor.loans import lend, loan_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from proxy.config.model import Config
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -22,15 +25,21 @@ _ROOT: Final = Path(__file__).parents[2]
 class WorkerProcess:
     """One child. `spawn` it, let it `begin`; `ended` is done when the process is."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, channel: Channel, loans: socket.socket
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._process = process
+        self._loans = loans
+        self._borrowed: set[int] = set()
+        self._borrowing = asyncio.Lock()
         self.deaf = asyncio.Event()
         """Set when it accepts no connection any more."""
         self._asker = Asker(channel, lambda _event: self.deaf.set())
         self._listening = loop.create_task(self._asker.listen())
         self.ended = loop.create_task(process.wait())
         """The exit code; below 0 the signal that ended it."""
+        self.ended.add_done_callback(lambda _: loans.close())
         self.config: Config | None = None
         """What it serves by, once it does."""
         self.state: messages.State | None = None
@@ -43,11 +52,12 @@ class WorkerProcess:
     async def spawn(cls, listener: socket.socket) -> WorkerProcess:
         """Start a process that will serve `listener`. Raises OSError."""
         ours, theirs = socket.socketpair()
-        descriptors = (theirs.fileno(), listener.fileno())
+        lender, borrower = loan_pair()
+        descriptors = (theirs.fileno(), borrower.fileno(), listener.fileno())
         # -P: the folder that we were started in is no place to import from. A session of its own:
         # what a terminal sends to all of its processes is for the supervisor to hear.
         try:
-            with theirs:
+            with theirs, borrower:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-m", "proxy.supervisor.child"),
                     *map(str, descriptors),
@@ -58,9 +68,10 @@ class WorkerProcess:
                 )
         except BaseException:
             ours.close()
+            lender.close()
             raise
         ours.setblocking(False)
-        return cls(process, await open_channel(ours))
+        return cls(process, await open_channel(ours), lender)
 
     @property
     def pid(self) -> int:
@@ -101,6 +112,27 @@ class WorkerProcess:
         except AnswerFailed:
             await self.kill()
             raise ChannelClosed from None
+
+    async def borrow(self, wanted: Callable[[], Mapping[int, socket.socket]]) -> None:
+        """Let it accept from these sockets, too, and from none but its own beside them; they are
+        known by the numbers of the workers whose they are. Raises ChannelClosed and OSError.
+
+        `wanted` is asked when everything is done that was wanted before.
+        """
+        async with self._borrowing:
+            sockets = wanted()
+            for number in self._borrowed - sockets.keys():
+                await self._must(messages.GiveBack(number))
+                self._borrowed.discard(number)
+            for number in sockets.keys() - self._borrowed:
+                lend(self._loans, number, sockets[number])
+                if problem := await self._try(messages.Borrow(number)):
+                    raise OSError(problem)
+                self._borrowed.add(number)
+
+    async def depart(self, delay: float) -> None:
+        """Let its clients go elsewhere after `delay` seconds. Raises ChannelClosed."""
+        await self._must(messages.Depart(delay))
 
     async def report(self) -> None:
         """Bring `state` up to date. Raises ChannelClosed."""

@@ -1,8 +1,9 @@
 """A place for one worker: its listening socket, and the process that serves it at the moment.
 
 The socket belongs to the slot and outlives every process that serves it: closing one of several
-sockets on a port would reset the connections that wait in its queue (SO_REUSEPORT, socket(7)). So
-what comes while a worker is being replaced waits for the next one.
+sockets on a port would reset the connections that wait in its queue (SO_REUSEPORT, socket(7)). What
+comes while a worker is being replaced is for the other workers, who have the socket on loan, and
+waits for the next one where there are none.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.supervisor.channel import ChannelClosed
 from proxy.supervisor.process import WorkerProcess
@@ -31,7 +31,9 @@ _STEADY: Final = 10.0
 _PAUSES: Final = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before a worker is started anew, by how many before it have ended early."""
 _SERVED: Final = 2
-"""The most of these that one counts for which has served: connections wait for its successor."""
+"""The most of these that one counts for which has served: where it was the only one, connections
+wait for its successor.
+"""
 _POLL: Final = 1.0
 """Seconds between two reports: the most that is missing of the counters of a worker that is
 killed.
@@ -41,13 +43,28 @@ PATIENCE: Final = 15.0
 """Seconds for a report. A worker that has not made two in a row serves nobody."""
 
 
-class Slot:
-    """Keeps one worker alive. `wanted` is asked for the configuration that it should serve by."""
+class Owner(Protocol):
+    """Who has slots, and says what their workers should do."""
 
-    def __init__(self, number: int, listener: socket.socket, wanted: Callable[[], Config]) -> None:
+    @property
+    def config(self) -> Config:
+        """What a worker should serve by."""
+
+    def departs_in(self) -> float | None:
+        """Return in how many seconds workers should let their clients go; None: not at all."""
+
+    def settle(self) -> None:
+        """See to it that every socket is served: there is a worker, or none any more."""
+
+
+class Slot:
+    """Keeps one worker alive."""
+
+    def __init__(self, number: int, listener: socket.socket, owner: Owner) -> None:
         self.number = number
-        self._listener = listener
-        self._wanted = wanted
+        self.listener = listener
+        """The socket, which is closed when the slot ends."""
+        self._owner = owner
         self.worker: WorkerProcess | None = None
         """The process that accepts connections, if one does."""
         self.processes: set[WorkerProcess] = set()
@@ -72,7 +89,7 @@ class Slot:
         return problem
 
     async def _start(self) -> str:
-        worker = await WorkerProcess.spawn(self._listener)
+        worker = await WorkerProcess.spawn(self.listener)
         try:
             problem = await self._begin(worker)
         except ChannelClosed:
@@ -88,16 +105,19 @@ class Slot:
         follower = asyncio.get_running_loop().create_task(self._follow(worker))
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
+        self._owner.settle()
         _log.info("worker serves", extra={"number": self.number, "pid": worker.pid})
         return ""
 
     async def _begin(self, worker: WorkerProcess) -> str:
         """Let it serve by the configuration that is wanted when it has begun."""
-        problem = await worker.begin(config := self._wanted(), self.number)
-        while not problem and config is not self._wanted():
-            problem = await worker.prepare(config := self._wanted())
+        problem = await worker.begin(config := self._owner.config, self.number)
+        while not problem and config is not self._owner.config:
+            problem = await worker.prepare(config := self._owner.config)
             if not problem:
                 await worker.commit(config)
+        if not problem and (delay := self._owner.departs_in()) is not None:
+            await worker.depart(delay)
         return problem
 
     async def _keep(self) -> None:
@@ -121,6 +141,7 @@ class Slot:
         started = monotonic()
         await worker.stand()
         self.worker = None
+        self._owner.settle()
         steady = monotonic() - started >= _STEADY
         self._early = 0 if steady else min(self._early + 1, _SERVED)
         extra = {"number": self.number, "pid": worker.pid}
@@ -158,13 +179,13 @@ class Slot:
         await self._stop_keeping()
         if self.worker is None:  # who waits for the next one waits in vain otherwise
             await self._start()
-        self._listener.close()
+        self.listener.close()
         await asyncio.gather(*(process.drain() for process in self.processes))
 
     async def stop(self) -> None:
         """End every process now."""
         await self._stop_keeping()
-        self._listener.close()
+        self.listener.close()
         await asyncio.gather(*(process.kill() for process in tuple(self.processes)))
         await asyncio.gather(*self._followers)
 

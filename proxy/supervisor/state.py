@@ -36,6 +36,9 @@ class Supervised(Protocol):
     async def gather(self) -> None:
         """Let every worker report how it is."""
 
+    async def depart(self) -> None:
+        """Let every worker's clients go elsewhere."""
+
 
 class SupervisorState:
     """Implements `proxy.admin.state.AdminState` for a supervisor; `phase` is set by it."""
@@ -72,6 +75,10 @@ class SupervisorState:
         """
         outcome = await self._supervisor.reloader.reload()
         return outcome.generation, outcome.problems
+
+    async def depart(self) -> None:
+        """Let clients go elsewhere."""
+        await self._supervisor.depart()
 
     async def gather(self) -> None:
         """Let every worker report."""

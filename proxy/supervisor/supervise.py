@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy import __version__
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gatelodge.supervisor")
 
 _REPORTS: Final = 1.0
-"""Seconds that operators wait for the reports of all workers."""
+"""Seconds that operators wait for all workers."""
 
 
 def supervise(config: Config, source: ConfigSource) -> int:
@@ -82,6 +83,8 @@ class Supervisor:
         self._source = source
         self._given = given
         self._watch: asyncio.Task[None] | None = None
+        self._closes_at: float | None = None
+        self._lending: set[asyncio.Task[None]] = set()
         self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
         self._admin_socket: socket.socket | None = None
 
@@ -93,10 +96,7 @@ class Supervisor:
         config, loop = self.config, asyncio.get_running_loop()
         count = usable_cores() if config.workers == "auto" else config.workers
         listeners = bind_group(config.listen.address, count, self._given)
-        self.slots = [
-            Slot(number, listener, lambda: self.config)
-            for number, listener in enumerate(listeners, 1)
-        ]
+        self.slots = [Slot(number, listener, self) for number, listener in enumerate(listeners, 1)]
         self._admin_socket = admin = bind(config.admin, self._given)
         problems = await asyncio.gather(*(slot.start() for slot in self.slots))
         for problem in filter(None, problems):
@@ -107,6 +107,7 @@ class Supervisor:
         watch = Watch(self._source, lambda: self.config.watch, self.reloader.ask)
         self._watch = loop.create_task(watch.run())
         self.state.phase = "ready"
+        self.settle()
         self.reloader.begin()
 
     async def _use(self, config: Config) -> int:
@@ -148,16 +149,61 @@ class Supervisor:
 
     async def gather(self) -> None:
         """Let every worker report how it is; of one that stands still, what it said last stays."""
+        await self._soon(process.report() for slot in self.slots for process in slot.processes)
+
+    async def _soon(self, doings: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Do all at once, and do not wait for a worker that stands still."""
         try:
             async with asyncio.timeout(_REPORTS):
-                await _all(process.report() for slot in self.slots for process in slot.processes)
+                await _all(doings)
         except TimeoutError:
             pass
 
-    async def drain(self) -> None:
-        """End without losing a request."""
+    def settle(self) -> None:
+        """Lend the sockets of slots that have no worker to all workers there are."""
+        if self.state.phase == "starting":
+            return
+        for worker in [slot.worker for slot in self.slots if slot.worker is not None]:
+            task = asyncio.get_running_loop().create_task(self._lend(worker))
+            self._lending.add(task)
+            task.add_done_callback(self._lending.discard)
+
+    async def _lend(self, worker: WorkerProcess) -> None:
+        try:
+            await worker.borrow(self._unserved)
+        except ChannelClosed:
+            pass  # the others do
+        except OSError as error:
+            extra = {"pid": worker.pid, "reason": told(error)}
+            _log.warning("worker cannot accept for another one", extra=extra)
+
+    def _unserved(self) -> dict[int, socket.socket]:
+        """Return the sockets that nobody accepts from, by the numbers of their slots."""
+        slots = [slot for slot in self.slots if slot.listener.fileno() >= 0]
+        if len({os.fstat(slot.listener.fileno()).st_ino for slot in slots}) < 2:
+            return {}  # they are one and the same
+        return {slot.number: slot.listener for slot in slots if slot.worker is None}
+
+    def departs_in(self) -> float | None:
+        """Return in how many seconds workers should let their clients go; None: not at all."""
+        return None if self._closes_at is None else max(0.0, self._closes_at - monotonic())
+
+    async def depart(self) -> None:
+        """Withdraw readiness, and let clients go elsewhere after `drain.delay`. The second time
+        nothing happens.
+        """
+        if self._closes_at is not None:
+            return
+        delay = self.config.drain.delay
+        self._closes_at = monotonic() + delay
         self.state.phase = "draining"
         _log.info("draining", extra={"workers": len(self.slots)})
+        await self._soon(process.depart(delay) for slot in self.slots for process in slot.processes)
+
+    async def drain(self) -> None:
+        """End without losing a request. Until connections close, workers are replaced as ever."""
+        await self.depart()
+        await asyncio.sleep(self.departs_in() or 0.0)
         await self._stop_changes()
         await asyncio.gather(*(slot.drain() for slot in self.slots))
         await self.stop()
@@ -165,6 +211,8 @@ class Supervisor:
     async def stop(self) -> None:
         """End now."""
         await self._stop_changes()
+        for lending in tuple(self._lending):
+            lending.cancel()
         await asyncio.gather(*(slot.stop() for slot in self.slots))
         if self._end_admin is not None:
             await self._end_admin()

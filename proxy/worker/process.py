@@ -1,8 +1,7 @@
 """A gateway at work: what it is made of, and its two ends.
 
-`drain` loses nothing: readiness is withdrawn while requests are still taken; then every answer is
-the last on its connection, and idle connections close; then the listening socket closes, and what
-is in flight is finished.
+`drain` loses nothing: clients are let go (`proxy.worker.departure`), then the listening socket
+closes, and what is in flight is finished.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import random
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,22 +16,22 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from proxy import __version__
 from proxy.admin.app import serve_admin
-from proxy.core.frames import RESTART
 from proxy.gateway.arrival import Arrivals
 from proxy.gateway.handler import Gateway
-from proxy.gateway.listener import ClientConnection, ClientServer
+from proxy.gateway.listener import ClientServer
 from proxy.gateway.seeds import Seeds
 from proxy.telemetry import logs
 from proxy.telemetry.access import AccessLog, Render, as_json, as_text
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.recorder import Recorder
 from proxy.upstream.deadlines import Deadlines
+from proxy.worker.accepting import OWN, Accepting
 from proxy.worker.certificates import Certificates
+from proxy.worker.departure import Departure
 from proxy.worker.descriptors import client_connections
 from proxy.worker.generations import Generations
-from proxy.worker.quiet import Quiet
 from proxy.worker.reload import Reloader
-from proxy.worker.sockets import BACKLOG, announce, bind_both, has_callers, has_unread
+from proxy.worker.sockets import announce, bind_both
 from proxy.worker.state import State
 from proxy.worker.systemd import Notifier
 from proxy.worker.watch import Watch
@@ -50,18 +48,10 @@ _log = logging.getLogger("gatelodge.worker")
 
 _TICK: Final = 0.1
 """Seconds between two flushes of the access log, and between two looks at what still drains."""
-_LAST_CALLS: Final = 100
-"""Turns of the loop for which connections may go on to come before the socket is closed."""
-_QUIET: Final = 1.0
-"""Seconds without a request after which a connection counts as silent."""
 _LAST_TURNS: Final = 5
 """Turns of the loop that the end of a connection takes: abort, connection_lost, the task's end."""
 _GC_THRESHOLD: Final = 20_000
 """Objects made, less those freed, before the collector looks at the youngest generation."""
-_JITTER: Final = 2.0
-"""Seconds over which WebSockets are closed, so that their clients do not all come back in one
-moment.
-"""
 
 
 class Worker:
@@ -95,6 +85,7 @@ class Worker:
         self._source = source
         self._given = given
         self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
+        self._departure: Departure | None = None
         self.deaf = asyncio.Event()
         """Set when the drain has come to where no connection is accepted any more."""
         self.metrics = Metrics()
@@ -130,15 +121,15 @@ class Worker:
         )
         self._arrivals = Arrivals(self._clients, metrics, config.listen, self._certificates.context)
         self.state = State(
-            self._gateway, self._clients, metrics, self.addresses, __version__, self.reloader
+            *(self._gateway, self._clients, metrics, self.addresses, __version__),
+            *(self.reloader, self.depart),
         )
         admin = None
         if main is None:
             main, admin = bind_both(config, self._given)
             self._end_admin = await serve_admin(self.state, admin)
-        # Without a backlog it would set its own, of 100.
-        self._server = await loop.create_server(self._arrivals.factory, sock=main, backlog=BACKLOG)
-        self._listener = main
+        self.accepting = Accepting(self._arrivals.factory)
+        await self.accepting.add(OWN, main)
         if admin is not None:
             self.addresses["admin"] = announce("admin", admin)
             self.addresses["main"] = announce("main", main)
@@ -185,32 +176,43 @@ class Worker:
         self._generations.retire(before, snapshot)
         self._certificates.watch()
 
+    @property
+    def _has_clients(self) -> bool:
+        return bool(self._clients.clients or self._arrivals.under_way)
+
     def _tick(self) -> None:
+        self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
         self._access.flush()
         self.metrics.log_lines_dropped = self._access.dropped
-        self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
+        if self._departure is not None:
+            self._departure.turn()
+
+    def depart(self, delay: float | None = None) -> Departure:
+        """Let clients go while new ones are still served, until `drain` ends that: readiness is
+        withdrawn now, connections close after `delay` seconds, `drain.delay` if None.
+
+        The second time nothing happens.
+        """
+        if self._departure is None:
+            settings = self.config.drain
+            self.state.phase = "draining"
+            self._departure = Departure(
+                *(self._gateway, self._clients, self._arrivals),
+                delay=settings.delay if delay is None else delay,
+                timeout=settings.timeout,
+            )
+        return self._departure
 
     async def drain(self) -> None:
-        """End without losing a request: `drain.delay`, then at most `drain.timeout` seconds."""
-        settings = self.config.drain
-        self.state.phase = "draining"
-        self._gateway.draining = True
-        _log.info("draining", extra={"delay": settings.delay, "timeout": settings.timeout})
-        quiet = Quiet(min(_QUIET, settings.timeout / 4))
-        quiet.look(self._clients.clients)
-        await asyncio.sleep(settings.delay)
-        self._gateway.closing = True
-        jitter = min(_JITTER, settings.timeout / 2)
-        told: set[ClientConnection] = set()
-        self._close_tunnels(jitter, told)
-        self._close_idle(quiet)
-        await self._stop_accepting()
+        """End without losing a request: what is left of `drain.delay`, then at most `drain.timeout`
+        seconds.
+        """
+        await self.depart().closing.wait()
+        await self.accepting.stop()
         self.deaf.set()
-        end = time.monotonic() + settings.timeout
-        while (self._clients.clients or self._arrivals.under_way) and time.monotonic() < end:
+        end = time.monotonic() + self.config.drain.timeout
+        while self._has_clients and time.monotonic() < end:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(_TICK)
-            self._close_idle(quiet)
-            self._close_tunnels(jitter, told)
         cut = sum(client.busy for client in self._clients.clients)
         if cut:
             _log.warning("requests were cut off at drain.timeout", extra={"requests": cut})
@@ -218,7 +220,7 @@ class Worker:
 
     async def stop(self) -> None:
         """End now: whatever is in flight is cut off."""
-        self._server.close()
+        self.accepting.close()
         self._arrivals.stop()
         self._certificates.stop()
         for client in self._clients.clients:
@@ -236,36 +238,6 @@ class Worker:
             await asyncio.sleep(0)
         self._access.flush()
         self.state.phase = "stopped"
-
-    async def _stop_accepting(self) -> None:
-        """Close the listening socket, at a moment at which nobody waits in its queue: the kernel
-        would reset those.
-        """
-        for _ in range(_LAST_CALLS):
-            if not has_callers(self._listener):
-                break
-            await asyncio.sleep(0)  # the loop accepts them
-        self._server.close()
-
-    def _close_idle(self, quiet: Quiet) -> None:
-        """Close the connections that are silent and have no request, neither under way nor still to
-        be read.
-        """
-        for client in quiet.look(self._clients.clients):
-            if not has_unread(client.transport):
-                client.close_idle()
-        for arrival in list(self._arrivals.under_way):
-            if not has_unread(arrival.transport):
-                arrival.close_idle()
-
-    def _close_tunnels(self, over: float, told: set[ClientConnection]) -> None:
-        """Close the WebSockets that are not `told` yet with 1012, spread over `over` seconds."""
-        loop = asyncio.get_running_loop()
-        for client in self._clients.clients:
-            if client.tunnel is not None and client not in told:
-                told.add(client)
-                # Spreads load; guessing it gains nobody anything.
-                loop.call_later(random.uniform(0, over), client.tunnel.close, RESTART)  # noqa: S311
 
 
 def _with_room(config: Config) -> Limits:

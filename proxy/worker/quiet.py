@@ -8,33 +8,37 @@ that has been silent for a while is closed. The same goes for one that has only 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from proxy.gateway.listener import ClientConnection
+T = TypeVar("T")
 
 
-class Quiet:
-    """Notes when connections were seen silent; `grace` is how many seconds make a while."""
+class Quiet(Generic[T]):
+    """Notes when connections were seen silent.
 
-    def __init__(self, grace: float) -> None:
+    `grace` is how many seconds make a while; `deadline_of` returns the deadline of a connection for
+    what comes next, of which each exchange makes a new one.
+    """
+
+    def __init__(self, grace: float, deadline_of: Callable[[T], float]) -> None:
         self._grace = grace
-        self._seen: dict[ClientConnection, tuple[float, float]] = {}
+        self._deadline_of = deadline_of
+        self._seen: dict[T, tuple[float, float]] = {}
 
     def __repr__(self) -> str:
         return f"<Quiet seen={len(self._seen)}>"
 
-    def look(self, clients: Iterable[ClientConnection]) -> list[ClientConnection]:
-        """Return those of `clients`, which are all there are, that have been silent for a while.
-
-        Each exchange gives a connection a new deadline for the next.
+    def look(self, connections: Iterable[T]) -> list[T]:
+        """Return those of `connections`, which are all there are, that have been silent for a
+        while.
         """
         now, before = monotonic(), self._seen
         self._seen = {}
-        for client in clients:
-            deadline, since = before.get(client, (client.read_deadline, now))
-            same = deadline == client.read_deadline
-            self._seen[client] = (client.read_deadline, since if same else now)
-        return [client for client, (_, since) in self._seen.items() if now - since >= self._grace]
+        for each in connections:
+            deadline, since = before.get(each, (self._deadline_of(each), now))
+            current = self._deadline_of(each)
+            self._seen[each] = (current, since if current == deadline else now)
+        return [each for each, (_, since) in self._seen.items() if now - since >= self._grace]

@@ -8,7 +8,7 @@ from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from proxy.config.model import Config
     from proxy.gateway.handler import Gateway
@@ -40,6 +40,7 @@ class State:
         addresses: Mapping[str, str],
         version: str,
         reloader: Reloader,
+        depart: Callable[[], object],
     ) -> None:
         self.phase: Phase = "starting"
         self.version = version
@@ -48,6 +49,7 @@ class State:
         self._metrics = metrics
         self._addresses = addresses
         self._reloader = reloader
+        self._depart = depart
         self._started = time.monotonic()
         metrics.build = build_of(version)
         metrics.connections = self._connections
@@ -81,6 +83,10 @@ class State:
         """
         outcome = await self._reloader.reload()
         return outcome.generation, outcome.problems
+
+    async def depart(self) -> None:
+        """Let clients go elsewhere."""
+        self._depart()
 
     async def gather(self) -> None:
         """Do nothing: all is here."""

@@ -12,6 +12,7 @@ import pytest
 from proxy.config.model import Config
 from proxy.supervisor import messages
 from proxy.supervisor.child import Child
+from proxy.supervisor.loans import loan_pair
 from tests.support.client import exchange
 from tests.support.upstream import StubUpstream
 from tests.support.worker import LocalGateway, request, settings
@@ -28,8 +29,11 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture
 async def child(listener: socket.socket) -> AsyncIterator[Child]:
-    made = Child(listener)
+    ours, theirs = loan_pair()
+    made = Child(listener, theirs)
     yield made
+    ours.close()
+    theirs.close()
     if made.worker is not None:
         await made.worker.stop()
 
@@ -83,3 +87,9 @@ async def test_what_makes_no_sense_yet_is_an_error(
 ) -> None:
     with pytest.raises(RuntimeError):
         await child.answer(question)
+
+
+async def test_a_loan_that_has_not_come_is_told(child: Child) -> None:
+    await child.answer(messages.Begin(config_of("http://127.0.0.1:1"), 1))
+    assert await child.answer(messages.Borrow(2)) == "the socket has not come"
+    assert await child.answer(messages.GiveBack(2)) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -93,12 +94,44 @@ async def test_a_process_that_cannot_be_started_leaves_nothing_open(
     pairs: list[tuple[socket.socket, socket.socket]] = []
     pair = socket.socketpair
 
-    def noted() -> tuple[socket.socket, socket.socket]:
-        pairs.append(pair())
+    def noted(*kind: int) -> tuple[socket.socket, socket.socket]:
+        pairs.append(pair(*kind))
         return pairs[-1]
 
     monkeypatch.setattr("socket.socketpair", noted)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(FileNotFoundError):
         await WorkerProcess.spawn(listener)
-    assert [end.fileno() for end in pairs[0]] == [-1, -1]
+    assert [end.fileno() for pair in pairs for end in pair] == [-1] * 4
+
+
+async def test_it_accepts_for_another_one_until_the_socket_goes_back(
+    listener: socket.socket, worker: WorkerProcess
+) -> None:
+    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for _ in range(2):
+            for _ in range(2):
+                await worker.borrow(lambda: {2: other})
+            assert (await exchange(port, request("GET", "/nowhere"))).status == 404
+            await worker.borrow(dict)
+            with socket.create_connection(("127.0.0.1", port)):
+                assert (await exchange(listener.getsockname()[1], request("GET", "/"))).status
+                assert select.select([other], [], [], 30)[0] == [other]
+                other.accept()[0].close()
+
+
+async def test_one_that_departs_serves_until_it_drains(
+    listener: socket.socket, worker: WorkerProcess
+) -> None:
+    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    port = listener.getsockname()[1]
+    await worker.depart(0.0)
+    await worker.report()
+    assert worker.state is not None
+    assert (worker.state.ready, worker.state.word) == (False, "draining")
+    assert (await exchange(port, request("GET", "/nowhere"))).status == 404
+    assert not worker.deaf.is_set()
+    await worker.drain()
+    assert worker.ended.result() == 0

@@ -28,7 +28,15 @@ class Wanted:
     def __init__(self, listener: socket.socket) -> None:
         self.config: Config = config_of("http://127.0.0.1:1")
         self.port = listener.getsockname()[1]
-        self.slot = Slot(1, listener, lambda: self.config)
+        self.slot = Slot(1, listener, self)
+        self.settled = 0
+        self.delay: float | None = None
+
+    def departs_in(self) -> float | None:
+        return self.delay
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def pid(self) -> int:
         worker = self.slot.worker
@@ -123,6 +131,21 @@ async def test_one_that_stands_still_is_replaced(
     os.kill(before := wanted.pid(), signal.SIGSTOP)
     await wanted.replaced(before)
     assert (await exchange(wanted.port, request("GET", "/nowhere"))).status == 404
+
+
+async def test_one_that_begins_while_clients_are_let_go_lets_go_of_its_own(wanted: Wanted) -> None:
+    wanted.delay = 0.0
+    assert await wanted.slot.start() == ""
+    answer = await exchange(wanted.port, request("GET", "/nowhere"))
+    assert (answer.status, answer.get("Connection")) == (404, "close")
+
+
+async def test_whoever_has_it_is_told_of_each_change(wanted: Wanted) -> None:
+    assert await wanted.slot.start() == ""
+    assert wanted.settled == 1
+    os.kill(before := wanted.pid(), signal.SIGKILL)
+    await wanted.replaced(before)
+    assert wanted.settled == 3
 
 
 async def test_a_drain_serves_who_waits_for_the_next_worker(wanted: Wanted) -> None:

@@ -50,10 +50,13 @@ class Admin:
             status: dict[str, Any] = await response.json()
             return status
 
-    async def reload(self) -> tuple[int, dict[str, Any]]:
+    async def post(self, path: str) -> tuple[int, dict[str, Any]]:
         headers = {"X-Gatelodge-Admin": "1"}
-        async with self._session.post("/-/reload", headers=headers) as response:
+        async with self._session.post(path, headers=headers) as response:
             return response.status, await response.json(content_type=None)
+
+    async def reload(self) -> tuple[int, dict[str, Any]]:
+        return await self.post("/-/reload")
 
     async def pids(self) -> dict[int, int]:
         """Return worker -> process, of those that serve."""
@@ -144,6 +147,38 @@ async def test_what_a_killed_worker_did_not_hold_is_not_lost(tmp_path: Path) -> 
         assert "killed by SIGKILL" in admin.gateway.log_text()
 
 
+async def test_others_accept_for_one_that_cannot_come_back(tmp_path: Path) -> None:
+    """Its successors are killed while they start, which would have who waits for one wait long."""
+    async with StubUpstream() as upstream, running(text_of(upstream.url), tmp_path) as admin:
+        pids = await admin.pids()
+        over = asyncio.Event()
+
+        async def keep_killing() -> None:
+            supervisor = admin.gateway.process.pid
+            while not over.is_set():
+                for pid in children_of(supervisor):
+                    if pid != pids[2]:
+                        os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.01)
+
+        killing = asyncio.create_task(keep_killing())
+        await admin.until(lambda status: "down" in [row["state"] for row in status["workers"]])
+        answers = await asyncio.gather(*(ask(admin, f"/public/{n}") for n in range(60)))
+        assert {answer.status for answer in answers} == {200}
+        over.set()
+        await killing
+        status = await admin.until(is_whole)
+        assert [row["restarts"] > 0 for row in status["workers"]] == [True, False]
+        before = {row["number"]: row["requests"] for row in status["workers"]}
+        while (await admin.status())["workers"][0]["requests"] == before[1]:
+            assert (await ask(admin, "/public/x")).status == 200  # its socket is its own again
+
+
+def children_of(pid: int) -> list[int]:
+    told = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(each) for each in told.split()]
+
+
 async def test_counters_never_go_back(tmp_path: Path) -> None:
     async with StubUpstream() as upstream, running(text_of(upstream.url), tmp_path) as admin:
         for number in range(20):
@@ -232,6 +267,44 @@ async def test_a_drain_finishes_what_every_worker_has(tmp_path: Path) -> None:
         assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
         assert await admin.gateway.wait() == 0
         assert [pid for pid in pids if is_alive(pid)] == []
+
+
+async def test_clients_are_sent_elsewhere_before_the_end(tmp_path: Path) -> None:
+    """`POST /-/drain`; a worker that dies after it is replaced by one that knows."""
+    config = text_of(drain={"delay": "0s", "timeout": "20s"})
+    async with running(config, tmp_path) as admin:
+        for _ in range(2):
+            assert await admin.post("/-/drain") == (200, {"state": "draining"})
+        assert (await admin.text("/-/ready"))[0] == 503
+        os.kill((await admin.status())["workers"][0]["pid"], signal.SIGKILL)
+        for _ in range(20):
+            answer = await ask(admin, "/nowhere")
+            assert (answer.status, answer.get("Connection")) == (404, "close")
+        await admin.until(
+            lambda status: [row["state"] for row in status["workers"]] == ["draining"] * 2
+        )
+        for _ in range(20):
+            answer = await ask(admin, "/nowhere")
+            assert (answer.status, answer.get("Connection")) == (404, "close")
+        assert await admin.gateway.terminate() == 0
+
+
+async def test_workers_are_replaced_until_connections_close(tmp_path: Path) -> None:
+    config = text_of(drain={"delay": "20s", "timeout": "20s"})
+    async with running(config, tmp_path) as admin:
+        pids = await admin.pids()
+        admin.gateway.process.send_signal(signal.SIGTERM)
+        await admin.until(lambda status: status["state"] == "draining")
+        os.kill(pids[1], signal.SIGKILL)
+        await admin.until(
+            lambda status: (
+                (row := status["workers"][0])["state"] == "draining" and row["pid"] != pids[1]
+            )
+        )
+        for _ in range(20):
+            assert (await ask(admin, "/nowhere")).status == 404
+        admin.gateway.process.send_signal(signal.SIGINT)
+        assert await admin.gateway.wait() == 130
 
 
 def is_alive(pid: int) -> bool:

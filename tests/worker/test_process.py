@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import struct
 import subprocess
 import sys
-from pathlib import Path
-from typing import Final
 
 import pytest
 
-from proxy.worker.quiet import Quiet
-from proxy.worker.sockets import BACKLOG
 from tests.support.client import RawClient
 from tests.support.gateway import ROOT
 from tests.support.postgres import Database
 from tests.support.scripts import Held, silent
 from tests.support.upstream import StubUpstream
 from tests.support.worker import LocalGateway, request, settings
-
-SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn").read_text(encoding="ascii")
 
 
 async def test_a_worker_says_where_it_listens() -> None:
@@ -64,36 +56,6 @@ async def test_a_drain_finishes_what_is_in_flight_and_closes_what_is_idle() -> N
         assert gateway.status["state"] == "stopped"
 
 
-async def test_a_request_that_is_not_read_yet_is_no_idle_connection() -> None:
-    loop = asyncio.get_running_loop()
-    async with StubUpstream() as upstream, LocalGateway(settings(upstream.url)) as gateway:
-        with socket.socket() as client:
-            client.setblocking(False)
-            await loop.sock_connect(client, ("127.0.0.1", gateway.port))
-            await loop.sock_sendall(client, request("GET", "/public/x"))
-            assert b" 200 " in await loop.sock_recv(client, 4096)
-            await gateway.until(lambda: not any(each.busy for each in gateway.clients))
-            # The loop does not turn between the request and the look of the drain.
-            client.send(request("GET", "/public/x"))
-            gateway.worker._close_idle(Quiet(0))
-            assert b" 200 " in await loop.sock_recv(client, 4096)
-
-
-async def test_who_waits_in_the_queue_when_the_socket_closes_is_answered() -> None:
-    config = settings("http://127.0.0.1:1", drain={"delay": "0s", "timeout": "5s"})
-    async with LocalGateway(config) as gateway:
-        with socket.socket() as client:
-            draining = asyncio.ensure_future(gateway.drain())
-            await asyncio.sleep(0)  # it is at its delay, and the loop has not looked at the socket
-            client.connect(("127.0.0.1", gateway.port))
-            client.send(request("GET", "/nowhere"))
-            client.setblocking(False)
-            answer = await asyncio.get_running_loop().sock_recv(client, 4096)
-            assert answer.startswith(b"HTTP/1.1 404 ")
-            assert b"Connection: close" in answer
-        await draining
-
-
 async def test_a_connection_that_has_only_just_come_may_still_ask() -> None:
     config = settings("http://127.0.0.1:1", drain={"delay": "0s", "timeout": "20s"})
     async with LocalGateway(config) as gateway, RawClient(gateway.port) as used:
@@ -107,15 +69,6 @@ async def test_a_connection_that_has_only_just_come_may_still_ask() -> None:
                 await client.read_until_closed()
                 assert client.received.count(b"Connection: close") == 1
         await draining
-
-
-async def test_as_many_may_wait_as_the_socket_was_opened_for() -> None:
-    """asyncio and uvloop listen anew with a backlog of their own."""
-    async with LocalGateway(settings("http://127.0.0.1:1")) as gateway:
-        told = gateway.worker._listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
-        most = int(SOMAXCONN)
-        # tcpi_sacked of a socket that listens (tcp_get_info in the kernel)
-        assert struct.unpack_from("I", told, 28)[0] == min(BACKLOG, most)
 
 
 async def test_requests_are_taken_while_readiness_is_withdrawn() -> None:

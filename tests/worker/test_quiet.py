@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -19,12 +18,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 class Client:
-    read_deadline = 500.0
+    deadline = 500.0
+
+
+def quiet_for(grace: float) -> Quiet[Client]:
+    return Quiet(grace, lambda client: client.deadline)
 
 
 def test_one_that_is_silent_for_long_enough_may_be_closed(clock: SimpleNamespace) -> None:
-    client: Any = Client()
-    looks = Quiet(1.0)
+    client = Client()
+    looks = quiet_for(1.0)
     assert looks.look([client]) == []
     clock.now += 0.5
     assert looks.look([client]) == []
@@ -33,11 +36,11 @@ def test_one_that_is_silent_for_long_enough_may_be_closed(clock: SimpleNamespace
 
 
 def test_an_exchange_between_two_looks_begins_the_time_anew(clock: SimpleNamespace) -> None:
-    client: Any = Client()
-    looks = Quiet(1.0)
+    client = Client()
+    looks = quiet_for(1.0)
     looks.look([client])
     clock.now += 0.9
-    client.read_deadline += 1.0
+    client.deadline += 1.0
     assert looks.look([client]) == []
     clock.now += 0.9
     assert looks.look([client]) == []
@@ -46,8 +49,8 @@ def test_an_exchange_between_two_looks_begins_the_time_anew(clock: SimpleNamespa
 
 
 def test_one_that_is_gone_is_forgotten() -> None:
-    client: Any = Client()
-    looks = Quiet(0.0)
+    client = Client()
+    looks = quiet_for(0.0)
     assert looks.look([client]) == [client]
     assert looks.look([]) == []
     assert repr(looks) == "<Quiet seen=0>"
