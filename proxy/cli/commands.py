@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "token": "make a session cookie for development, or say what one is",
     "schema": "JSON Schema of the configuration, for editors",
     "healthcheck": "ask a running gateway whether it lives; for containers",
+    "drain": "send the clients of a running gateway elsewhere, before it is ended",
     "version": "versions of Gatelodge and of what it stands on",
 }
 _HELP: Final = frozenset({"-h", "--help", "help"})

@@ -39,6 +39,9 @@ class FakeState:
         self.reloads += 1
         return 2 if self.problems == () else 1, self.problems
 
+    async def depart(self) -> None:
+        self.reason = "draining"
+
     async def gather(self) -> None:
         self.gathered += 1
 

@@ -139,7 +139,7 @@ async def test_help_lists_every_page(client: Client, path: str) -> None:
     _, text = await read(client, path)
     listed = re.findall(r"^  (/\S*)", text, re.MULTILINE)
     pages = [page for page in PAGES if page not in ("/", "/-/status.css", "/-/status.js")]
-    assert sorted(listed) == sorted([*pages, "/-/reload"])
+    assert sorted(listed) == sorted([*pages, "/-/drain", "/-/reload"])
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/nowhere"])
@@ -217,6 +217,15 @@ async def test_a_reload_is_not_asked_for_otherwise(
     async with client.request(method, "/-/reload", headers=MEANT) as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")
     assert state.reloads == 0
+
+
+async def test_clients_are_let_go_by_a_post(client: Client, state: FakeState) -> None:
+    for headers, status in (({}, 403), (MEANT, 200)):
+        async with client.post("/-/drain", headers=headers) as response:
+            assert response.status == status
+            assert state.reason == ("draining" if headers else "")
+    async with client.get("/-/ready") as response:
+        assert (response.status, await response.text()) == (503, "draining\n")
 
 
 async def test_in_the_network_a_reload_takes_the_token(reachable: Connect) -> None:

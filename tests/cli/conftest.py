@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.cli import main
+from tests.cli.listeners import Listen, Listener
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,18 @@ def gatelodge(
         return Said(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Return what starts a listener; all of them are closed at the end."""
+    started = []
+
+    def start(listening: socket.socket, answer: bytes, **options: Any) -> Listener:
+        listener = Listener(listening, answer, **options)
+        started.append(listener)
+        return listener
+
+    yield start
+    for listener in started:
+        listener.close()
