@@ -44,6 +44,8 @@ class WorkerProcess:
         """What it serves by, once it does."""
         self.state: messages.State | None = None
         """What it reported last."""
+        self.is_slow = False
+        """Whether its next report is late."""
 
     def __repr__(self) -> str:
         return f"<WorkerProcess {self.pid}>"

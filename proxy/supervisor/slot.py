@@ -39,8 +39,10 @@ _POLL: Final = 1.0
 killed.
 """
 
+_PROMPT: Final = 2.0
+"""Seconds for a report after which others accept for a worker, too."""
 PATIENCE: Final = 15.0
-"""Seconds for a report. A worker that has not made two in a row serves nobody."""
+"""Seconds for a report. A worker that has not made one in twice that serves nobody."""
 
 
 class Owner(Protocol):
@@ -153,24 +155,37 @@ class Slot:
 
     async def _follow(self, worker: WorkerProcess) -> None:
         """Ask it again and again how it is, and keep what it has counted."""
-        missed = 0
         while not worker.ended.done():
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await worker.report()
-                missed = 0
-            except ChannelClosed:
-                pass  # it has ended, or is about to
-            except TimeoutError:
-                missed += 1  # once may be because we stood still ourselves
-                if missed == 2:
-                    extra = {"number": self.number, "pid": worker.pid}
-                    _log.error("worker does not answer, and is killed", extra=extra)
-                    await worker.kill()
+            if not await self._reports(worker):
+                extra = {"number": self.number, "pid": worker.pid}
+                _log.error("worker does not answer, and is killed", extra=extra)
+                await worker.kill()
             await asyncio.wait({worker.ended}, timeout=_POLL)
         if worker.state is not None:
             self.departed = added([self.departed, counters_of(worker.state.figures)])
         self.processes.discard(worker)
+
+    async def _reports(self, worker: WorkerProcess) -> bool:
+        """Let it report; return whether it has, or has ended. If it takes its time, others accept
+        for it meanwhile.
+        """
+        reporting = asyncio.get_running_loop().create_task(_report(worker))
+        try:
+            # Twice, since once may be because we stood still ourselves.
+            for patience in (_PROMPT, PATIENCE, PATIENCE):
+                await asyncio.wait({reporting}, timeout=patience)
+                if reporting.done():
+                    return True
+                self._note_pace(worker, is_slow=True)
+            return False
+        finally:
+            reporting.cancel()
+            self._note_pace(worker, is_slow=False)
+
+    def _note_pace(self, worker: WorkerProcess, *, is_slow: bool) -> None:
+        if worker.is_slow != is_slow:
+            worker.is_slow = is_slow
+            self._owner.settle()
 
     async def drain(self) -> None:
         """Let every process end without losing a request; the listening socket closes with the
@@ -193,6 +208,13 @@ class Slot:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
+
+
+async def _report(worker: WorkerProcess) -> None:
+    try:
+        await worker.report()
+    except ChannelClosed:
+        pass  # it has ended, or is about to
 
 
 def _end_of(code: int) -> str:

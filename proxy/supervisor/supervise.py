@@ -160,7 +160,7 @@ class Supervisor:
             pass
 
     def settle(self) -> None:
-        """Lend the sockets of slots that have no worker to all workers there are."""
+        """Lend the sockets that nobody accepts from to all workers there are."""
         if self.state.phase == "starting":
             return
         for worker in [slot.worker for slot in self.slots if slot.worker is not None]:
@@ -170,19 +170,25 @@ class Supervisor:
 
     async def _lend(self, worker: WorkerProcess) -> None:
         try:
-            await worker.borrow(self._unserved)
+            await worker.borrow(lambda: self._unserved(worker))
         except ChannelClosed:
             pass  # the others do
         except OSError as error:
             extra = {"pid": worker.pid, "reason": told(error)}
             _log.warning("worker cannot accept for another one", extra=extra)
 
-    def _unserved(self) -> dict[int, socket.socket]:
-        """Return the sockets that nobody accepts from, by the numbers of their slots."""
+    def _unserved(self, borrower: WorkerProcess) -> dict[int, socket.socket]:
+        """Return the sockets that nobody accepts from, or one who stands still, by the numbers of
+        their slots; without that of `borrower`.
+        """
         slots = [slot for slot in self.slots if slot.listener.fileno() >= 0]
         if len({os.fstat(slot.listener.fileno()).st_ino for slot in slots}) < 2:
             return {}  # they are one and the same
-        return {slot.number: slot.listener for slot in slots if slot.worker is None}
+        return {
+            slot.number: slot.listener
+            for slot in slots
+            if slot.worker is not borrower and (slot.worker is None or slot.worker.is_slow)
+        }
 
     def departs_in(self) -> float | None:
         """Return in how many seconds workers should let their clients go; None: not at all."""

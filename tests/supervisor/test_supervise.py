@@ -147,36 +147,60 @@ async def test_what_a_killed_worker_did_not_hold_is_not_lost(tmp_path: Path) -> 
         assert "killed by SIGKILL" in admin.gateway.log_text()
 
 
+@asynccontextmanager
+async def killing_all_but(survivor: int, supervisor: int) -> AsyncIterator[None]:
+    """Kill each child of `supervisor` as soon as it is there, but one."""
+
+    async def keep_killing() -> None:
+        while True:
+            for pid in children_of(supervisor):
+                if pid != survivor:
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)
+
+    killing = asyncio.create_task(keep_killing())
+    try:
+        yield
+    finally:
+        killing.cancel()
+        await asyncio.wait({killing})
+
+
 async def test_others_accept_for_one_that_cannot_come_back(tmp_path: Path) -> None:
     """Its successors are killed while they start, which would have who waits for one wait long."""
     async with StubUpstream() as upstream, running(text_of(upstream.url), tmp_path) as admin:
         pids = await admin.pids()
-        over = asyncio.Event()
-
-        async def keep_killing() -> None:
-            supervisor = admin.gateway.process.pid
-            while not over.is_set():
-                for pid in children_of(supervisor):
-                    if pid != pids[2]:
-                        os.kill(pid, signal.SIGKILL)
-                await asyncio.sleep(0.01)
-
-        killing = asyncio.create_task(keep_killing())
-        await admin.until(lambda status: "down" in [row["state"] for row in status["workers"]])
-        answers = await asyncio.gather(*(ask(admin, f"/public/{n}") for n in range(60)))
-        assert {answer.status for answer in answers} == {200}
-        over.set()
-        await killing
+        async with killing_all_but(pids[2], admin.gateway.process.pid):
+            await admin.until(lambda status: "down" in [row["state"] for row in status["workers"]])
+            answers = await asyncio.gather(*(ask(admin, f"/public/{n}") for n in range(60)))
+            assert {answer.status for answer in answers} == {200}
         status = await admin.until(is_whole)
         assert [row["restarts"] > 0 for row in status["workers"]] == [True, False]
+        # Its socket is its own again.
         before = {row["number"]: row["requests"] for row in status["workers"]}
         while (await admin.status())["workers"][0]["requests"] == before[1]:
-            assert (await ask(admin, "/public/x")).status == 200  # its socket is its own again
+            assert (await ask(admin, "/public/x")).status == 200
 
 
 def children_of(pid: int) -> list[int]:
     told = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [int(each) for each in told.split()]
+
+
+async def test_others_accept_for_one_that_stands_still(tmp_path: Path) -> None:
+    async with StubUpstream() as upstream, running(text_of(upstream.url), tmp_path) as admin:
+        pids = await admin.pids()
+        os.kill(pids[1], signal.SIGSTOP)
+        try:
+            # Those of the first ones that it would have had to accept wait two seconds or so.
+            answers = await asyncio.gather(*(ask(admin, f"/public/{n}") for n in range(60)))
+            assert {answer.status for answer in answers} == {200}
+            assert await admin.pids() == pids  # it has not been killed: it comes back
+        finally:
+            os.kill(pids[1], signal.SIGCONT)
+        before = (await admin.status())["workers"][0]["requests"]
+        while (await admin.status())["workers"][0]["requests"] == before:
+            assert (await ask(admin, "/public/x")).status == 200
 
 
 async def test_counters_never_go_back(tmp_path: Path) -> None:
