@@ -210,6 +210,7 @@ class Worker:
         await self.depart().closing.wait()
         await self.accepting.stop()
         self.deaf.set()
+        _log.info("accepts no more connections", extra={"open": len(self._clients.clients)})
         end = time.monotonic() + self.config.drain.timeout
         while self._has_clients and time.monotonic() < end:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(_TICK)
