@@ -23,7 +23,8 @@ import yaml
 
 from tests.support.balancers import Balancer
 from tests.support.gateway import GatewayProcess
-from tests.support.load import Load, Plan, Service
+from tests.support.load import Load, Plan
+from tests.support.service import Service
 from tests.support.worker import settings, signed_in
 
 pytestmark = pytest.mark.slow

@@ -33,7 +33,8 @@ class GatewayProcess:
     `config` is the text of the configuration file; `listen: 127.0.0.1:0`, `admin: 127.0.0.1:0` and
     `log: {format: json}` are what `.port`, `.admin_port` and `.log_lines()` rely on. Everything
     that it writes, to stderr and stdout, goes into one file, so that a test that looks away cannot
-    block it. It may have `open_files` files open, if that is given.
+    block it. It may have `open_files` files open, if that is given, and sees the file `hosts` as
+    /etc/hosts (Linux, root).
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class GatewayProcess:
         name: str = "gateway",
         env: Mapping[str, str] | None = None,
         open_files: int | None = None,
+        hosts: Path | None = None,
     ) -> None:
+        self._hosts = hosts
         self.config_file = folder / f"{name}.yaml"
         self.log_file = folder / f"{name}.log"
         self.config_file.write_text(config, encoding="utf-8")
@@ -77,6 +80,9 @@ class GatewayProcess:
         if self._open_files is not None:
             most = f'ulimit -n {self._open_files}; exec "$@"'
             command = ["sh", "-c", most, "sh", *command]
+        if self._hosts is not None:
+            mounted = 'mount --bind "$1" /etc/hosts; shift; exec "$@"'
+            command = ["unshare", "--mount", "sh", "-ec", mounted, "sh", str(self._hosts), *command]
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log

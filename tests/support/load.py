@@ -16,111 +16,43 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+from tests.support.service import LENGTH
+
+_CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _CLOSE: Final = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 _PATIENCE: Final = 60.0
 """Seconds after which an answer does not come any more, on a machine with better things to do."""
-_KEY: Final = re.compile(rb"\r\nsec-websocket-key: *(\S+)\r\n", re.IGNORECASE)
-_SWITCHED: Final = (
-    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Accept: %s\r\n\r\n"
-)
 _PIECE: Final = 16 << 10
 _PIECES: Final = 4
 _PAUSE: Final = 0.02
 """Seconds between two pieces of an upload."""
 
 
-class Service:
-    """A service that answers with its name, the target and the size of the body; it echoes what
-    comes after an upgrade.
-    """
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exchange that failed: its target, what it was, what was said (if anything) and why."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.requests = 0
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        await _cancel(self._tasks)
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            while not await self._answered(reader, writer):
-                pass
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; return whether it was the last."""
-        head = await reader.readuntil(b"\r\n\r\n")
-        target = head.split(b" ", 2)[1]
-        if b"\r\nupgrade:" in head.lower():
-            writer.write(_SWITCHED % _accepted(head))
-            while piece := await reader.read(1 << 16):
-                writer.write(_unmasked(piece))
-            return True
-        found = _LENGTH.search(head)
-        size = len(await reader.readexactly(int(found[1]))) if found else 0
-        self.requests += 1
-        body = b"%s %s %d" % (self.name.encode(), target, size)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        return False
-
-
-def _accepted(head: bytes) -> bytes:
-    """Return what proves that an upgrade was understood (RFC 6455 section 4.2.2)."""
-    found = _KEY.search(head)
-    assert found is not None
-    guid = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-    return base64.b64encode(hashlib.sha1(found[1] + guid, usedforsecurity=False).digest())
-
-
-def _unmasked(frame: bytes) -> bytes:
-    """Return a short masked frame as a server sends it. What is not one comes back as it is."""
-    if len(frame) < 6 or not frame[1] & 0x80:
-        return frame
-    size, mask = frame[1] & 0x7F, frame[2:6]
-    body = bytes(byte ^ mask[at % 4] for at, byte in enumerate(frame[6:]))
-    return bytes([frame[0], size]) + body
+    target: str
+    what: str
+    status: int | None
+    why: str
 
 
 class Lost(Exception):
     """An exchange without the answer that it should have had; says why."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +82,9 @@ class Load:
         self._port, self._plan = port, plan
         self.counts: Counter[str] = Counter()
         """Exchanges by what they were and how they ended."""
-        self.failed: list[str] = []
+        self.failed: list[Failure] = []
         """Each request that could have been served and was not, and why."""
-        self.lost: list[str] = []
+        self.lost: list[Failure] = []
         """Each that was on a connection which was doomed."""
         self.slowest = 0.0
         """Seconds that the slowest answer took; for people, since machines differ."""
@@ -232,7 +164,7 @@ class Load:
                 connection = connection or await self._connect()
                 kept = await self._exchange(connection, number, is_upload)
         except (Lost, OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-            self._note(what, connection, error)
+            self._note(f"{self._plan.path}/{number}", what, connection, error)
         else:
             self.counts[f"{what} ok"] += 1
             self.slowest = max(self.slowest, asyncio.get_running_loop().time() - began)
@@ -270,13 +202,17 @@ class Load:
         self._open.discard(connection)
         connection.writer.close()
 
-    def _note(self, what: str, connection: _Connection | None, error: Exception) -> None:
-        told = f"{what}: {type(error).__name__} {error}"
+    def _note(
+        self, target: str, what: str, connection: _Connection | None, error: Exception
+    ) -> None:
+        why = f"{type(error).__name__} {error}"
         if connection is not None:
-            told += f" (use {connection.uses} of the connection)"
+            why += f" (use {connection.uses} of the connection)"
             self._close(connection)
         is_lost = connection is not None and connection.doomed
-        (self.lost if is_lost else self.failed).append(told)
+        status = error.status if isinstance(error, Lost) else None
+        failure = Failure(target, what, status, why)
+        (self.lost if is_lost else self.failed).append(failure)
         self.counts[f"{what} {'lost' if is_lost else 'failed'}"] += 1
 
     async def _exchange(
@@ -293,7 +229,7 @@ class Load:
             await asyncio.sleep(_PAUSE)
         head, body = await _answer(reader)
         if not head.startswith(b"HTTP/1.1 200 "):
-            raise Lost(f"{head.splitlines()[0]!r} {body[:200]!r}")
+            raise _refused(head, body)
         if body.split()[1:] != [target.encode(), b"%d" % size]:
             raise Lost(f"the answer to another request: {body!r}")
         if _CLOSE.search(head):
@@ -311,23 +247,24 @@ class Load:
         """Echo for ever; come back when told to (1012)."""
         while not self._over.is_set():
             connection = None
+            target = f"{self._plan.path}/socket-{next(self._numbers)}"
             try:
                 async with asyncio.timeout(_PATIENCE):
                     connection = await self._connect()
-                    await self._upgrade(connection)
+                    await self._upgrade(connection, target)
                 await self._echo(connection)
             except (Lost, OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-                self._note("websocket", connection, error)
+                self._note(target, "websocket", connection, error)
                 await asyncio.sleep(_PAUSE)
 
-    async def _upgrade(self, connection: _Connection) -> None:
+    async def _upgrade(self, connection: _Connection, target: str) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         lines = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        head = self._head("GET", f"{self._plan.path}/socket", 0).removesuffix(b"\r\n")
+        head = self._head("GET", target, 0).removesuffix(b"\r\n")
         connection.writer.write(head + f"{lines}Sec-WebSocket-Key: {key}\r\n\r\n".encode())
         head, body = await _answer(connection.reader)
         if not head.startswith(b"HTTP/1.1 101 "):
-            raise Lost(f"{head.splitlines()[0]!r} {body[:200]!r}")
+            raise _refused(head, body)
 
     async def _echo(self, connection: _Connection) -> None:
         for number in itertools.count():
@@ -348,11 +285,26 @@ class Load:
         self._close(connection)
 
 
+def _refused(head: bytes, body: bytes) -> Lost:
+    line = head.splitlines()[0]
+    return Lost(f"{line!r} {body[:200]!r}", int(line.split()[1]))
+
+
 async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Read the head and the body of an answer."""
+    """Read the head and the body of an answer; one that is cut off raises."""
     head = await reader.readuntil(b"\r\n\r\n")
-    found = _LENGTH.search(head)
+    if _CHUNKED.search(head):
+        return head, b"".join([chunk async for chunk in _chunks(reader)])
+    found = LENGTH.search(head)
     return head, await reader.readexactly(int(found[1])) if found else b""
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Read a body in chunks (RFC 9112 section 7.1)."""
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        yield await reader.readexactly(size)
+        await reader.readexactly(2)
+    await reader.readuntil(b"\r\n")
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
