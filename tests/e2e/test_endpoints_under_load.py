@@ -29,7 +29,7 @@ import yaml
 
 from tests.support.endpoint import POINTS, EndpointProcess, Record
 from tests.support.gateway import GatewayProcess
-from tests.support.load import Failure, Load, Plan
+from tests.support.load import Failure, Load, Plan, kind_of
 from tests.support.worker import settings, signed_in
 
 pytestmark = pytest.mark.slow
@@ -104,26 +104,26 @@ class Judge:
         return self.record.begun[target] > 0 or self._had_left(target)
 
     def _had_left(self, target: str) -> bool:
-        """Whether an upload had gone out to a victim, which died before it read any of it."""
+        """Whether a POST had gone out to a victim, which died before it read any of it."""
         line = self._lines.get(target)
         if line is None or line["endpoint"] not in self._victims:
             return False
         return line["code"] in SENT or line["reason"] == ENDED
 
     def executed_twice(self, failed: Sequence[Failure]) -> list[str]:
-        """Return the uploads that were executed more than once, or failed and might have been."""
-        uploads = [target for target in self.record.executed if is_upload(target)]
-        assert uploads
+        """Return the POSTs that were executed more than once, or failed and might have been."""
+        posts = [target for target in self.record.executed if is_post(target)]
+        assert posts
         begun = [each.target for each in failed if self.record.begun[each.target] > 1]
         return [
-            *(target for target in uploads if self.record.executed[target] > 1),
-            *filter(is_upload, begun),
+            *(target for target in posts if self.record.executed[target] > 1),
+            *filter(is_post, begun),
         ]
 
 
-def is_upload(target: str) -> bool:
+def is_post(target: str) -> bool:
     number = target.rpartition("/")[2]
-    return number.isdecimal() and int(number) % 10 == 0
+    return number.isdecimal() and kind_of(int(number)) != "get"
 
 
 def told(what: str, load: Load, judge: Judge) -> None:

@@ -2,7 +2,8 @@
 
 The load is open-loop: requests begin at their rate, however long those before them take, so that a
 gateway which stands still is not spared. Most take an idle connection as browsers do, every fourth
-a new one, every tenth is an upload that takes its time, and some WebSockets echo all the while.
+a new one, every tenth is an upload that takes its time, another tenth are small POSTs, and some
+WebSockets echo all the while.
 
     async with Service("a") as service, Load(port, Plan(rate=200)) as load:
         ...  # reload, kill, restart
@@ -32,7 +33,7 @@ _CLOSE: Final = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 _PATIENCE: Final = 60.0
 """Seconds after which an answer does not come any more, on a machine with better things to do."""
 _PIECE: Final = 16 << 10
-_PIECES: Final = 4
+_SIZES: Final = {"upload": 4 * _PIECE, "post": 100, "get": 0}
 _PAUSE: Final = 0.02
 """Seconds between two pieces of an upload."""
 
@@ -63,6 +64,11 @@ class Plan:
     sockets: int = 2
     headers: str = ""
     path: str = "/api"
+
+
+def kind_of(number: int) -> str:
+    """Return what the request of that number is: "get", "post" or "upload"."""
+    return {0: "upload", 5: "post"}.get(number % 10, "get")
 
 
 class _Connection:
@@ -155,14 +161,14 @@ class Load:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def _request(self, number: int) -> None:
-        is_upload, is_new = number % 10 == 0, number % 4 == 0
-        what = ("upload" if is_upload else "get") + (" new" if is_new else " kept")
+        is_new = number % 4 == 0
+        what = kind_of(number) + (" new" if is_new else " kept")
         connection = None if is_new else self._take()
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(_PATIENCE):
                 connection = connection or await self._connect()
-                kept = await self._exchange(connection, number, is_upload)
+                kept = await self._exchange(connection, number)
         except (Lost, OSError, asyncio.IncompleteReadError, TimeoutError) as error:
             self._note(f"{self._plan.path}/{number}", what, connection, error)
         else:
@@ -215,18 +221,18 @@ class Load:
         (self.lost if is_lost else self.failed).append(failure)
         self.counts[f"{what} {'lost' if is_lost else 'failed'}"] += 1
 
-    async def _exchange(
-        self, connection: _Connection, number: int, is_upload: bool
-    ) -> _Connection | None:
+    async def _exchange(self, connection: _Connection, number: int) -> _Connection | None:
         """Ask, check the answer, and return the connection unless that was its last."""
         reader, writer = connection.reader, connection.writer
         connection.uses += 1
-        target, size = f"{self._plan.path}/{number}", _PIECE * _PIECES if is_upload else 0
-        writer.write(self._head("POST" if is_upload else "GET", target, size))
-        for _ in range(_PIECES if is_upload else 0):
-            writer.write(b"x" * _PIECE)
+        target, kind = f"{self._plan.path}/{number}", kind_of(number)
+        size = _SIZES[kind]
+        writer.write(self._head("GET" if kind == "get" else "POST", target, size))
+        for sent in range(0, size, _PIECE):
+            writer.write(b"x" * min(_PIECE, size - sent))
             await writer.drain()
-            await asyncio.sleep(_PAUSE)
+            if kind == "upload":
+                await asyncio.sleep(_PAUSE)
         head, body = await _answer(reader)
         if not head.startswith(b"HTTP/1.1 200 "):
             raise _refused(head, body)
