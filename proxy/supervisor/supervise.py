@@ -19,7 +19,7 @@ from proxy.telemetry import logs
 from proxy.telemetry.metrics import Metrics
 from proxy.worker.reload import Reloader, told
 from proxy.worker.serve import ending, new_event_loop, run_until
-from proxy.worker.sockets import announce, bind, bind_group
+from proxy.worker.sockets import announce, bind, bind_group, refuse_useless
 from proxy.worker.systemd import Notifier, take_sockets
 from proxy.worker.watch import Watch
 
@@ -95,6 +95,7 @@ class Supervisor:
         """Open the listeners and start all workers. Raises OSError and ValueError."""
         config, loop = self.config, asyncio.get_running_loop()
         count = usable_cores() if config.workers == "auto" else config.workers
+        refuse_useless(self._given, config)
         listeners = bind_group(config.listen.address, count, self._given)
         self.slots = [Slot(number, listener, self) for number, listener in enumerate(listeners, 1)]
         self._admin_socket = admin = bind(config.admin, self._given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -51,16 +52,53 @@ def _is_at(bound: socket.socket, address: Address) -> bool:
     """Whether a socket listens where `address` says."""
     if address.path is not None or bound.family == socket.AF_UNIX:
         return bool(bound.getsockname() == address.path)
-    found = socket.getaddrinfo(
-        address.host, address.port, bound.family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    if bound.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    host = address.host
+    if host == "0.0.0.0" and _is_dual(bound):  # noqa: S104 - compared with, not bound to
+        host = "::"
+    try:
+        found = socket.getaddrinfo(
+            host, address.port, bound.family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror:  # the host has no address of this family
+        return False
     return any(where[:2] == bound.getsockname()[:2] for *_, where in found)
+
+
+def _is_dual(bound: socket.socket) -> bool:
+    """Whether a socket of IPv6 takes IPv4 as well, as `ListenStream=8080` makes it."""
+    if bound.family != socket.AF_INET6:
+        return False
+    return not bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def refuse_useless(given: Sequence[socket.socket], config: Config) -> None:
+    """Raise OSError for a socket that was handed over and that nobody would answer on: whoever
+    connects to it would wait in vain, since it is open already.
+    """
+    for each in given:
+        if each.type != socket.SOCK_STREAM or not _listens(each):
+            problem = "it does not listen: the socket unit needs ListenStream and Accept=no"
+        elif not any(_is_at(each, address) for address in (config.listen.address, config.admin)):
+            problem = (
+                f"it is at {bound_address(each)}, where neither listen "
+                f"({config.listen.address}) nor admin ({config.admin}) is"
+            )
+        else:
+            continue
+        raise OSError(errno.EINVAL, f"a socket was handed over that cannot be used: {problem}")
+
+
+def _listens(bound: socket.socket) -> bool:
+    return bool(bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def bind_both(
     config: Config, given: Sequence[socket.socket] = ()
 ) -> tuple[socket.socket, socket.socket]:
     """Return the main and the admin listener's sockets, or neither. Raises OSError."""
+    refuse_useless(given, config)
     main = bind(config.listen.address, given)
     try:
         return main, bind(config.admin, given)

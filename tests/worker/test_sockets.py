@@ -9,11 +9,22 @@ import ssl
 from pathlib import Path
 
 import pytest
+import yaml
 
-from proxy.config.model import ListenTls
+from proxy.config.load import loads
+from proxy.config.model import Config, ListenTls
 from proxy.config.units import Address
-from proxy.worker.sockets import bind, bind_group, bound_address, has_unread, server_context
+from proxy.worker.sockets import (
+    bind,
+    bind_both,
+    bind_group,
+    bound_address,
+    has_unread,
+    refuse_useless,
+    server_context,
+)
 from tests.support.certificates import Authority
+from tests.support.worker import settings
 
 
 def test_a_port_of_0_is_told_as_the_port_that_it_became() -> None:
@@ -177,3 +188,51 @@ def test_a_socket_that_is_given_for_another_address_is_not_used(tmp_path: Path) 
     ):
         assert bound_address(bound) == f"unix:{path}"
         assert third is not given
+
+
+def config_at(listen: str, admin: str) -> Config:
+    text = yaml.safe_dump(settings("http://127.0.0.1:1", listen=listen, admin=admin))
+    return loads(text, "test.yaml", {}).config
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:{}", "[::]:{}"])
+def test_a_socket_for_all_addresses_is_one_for_all_of_ipv4(text: str) -> None:
+    """ListenStream=8080 of a socket unit is [::]:8080 and takes IPv4 as well."""
+    with bind(Address.parse("[::]:0")) as given:
+        config = config_at(text.format(given.getsockname()[1]), "127.0.0.1:0")
+        main, admin = bind_both(config, [given])
+        admin.close()
+        assert main is given
+
+
+def test_a_socket_for_ipv6_alone_is_none_for_ipv4() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as given:
+        config = config_at(f"0.0.0.0:{given.getsockname()[1]}", "127.0.0.1:0")
+        with pytest.raises(OSError, match=r"it is at \[::\]:\d+, where neither listen \(0\.0\.0"):
+            refuse_useless([given], config)
+
+
+def test_a_socket_that_nobody_would_answer_on_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        config = config_at("127.0.0.1:0", "127.0.0.1:0")
+        with pytest.raises(OSError, match="a socket was handed over that cannot be used: it is at"):
+            bind_both(config, [given])
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_socket_that_does_not_listen_is_refused(kind: socket.SocketKind) -> None:
+    """Accept=yes hands over a connection, whose address is that of the socket unit."""
+    with socket.socket(socket.AF_INET, kind) as given:
+        given.bind(("127.0.0.1", 0))
+        config = config_at(bound_address(given), "127.0.0.1:0")
+        with pytest.raises(OSError, match="it does not listen: the socket unit needs"):
+            refuse_useless([given], config)
+
+
+def test_the_admin_listeners_socket_may_be_handed_over_too(tmp_path: Path) -> None:
+    with (
+        bind(Address.parse(f"unix:{tmp_path / 's'}")) as first,
+        bind(Address.parse("[::1]:0")) as second,
+    ):
+        config = config_at(bound_address(first), bound_address(second))
+        assert bind_both(config, [second, first]) == (first, second)
