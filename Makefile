@@ -31,6 +31,7 @@ test: .venv/.installed-dev ## all tests but those in tests/e2e
 
 e2e: .venv/.installed-dev .venv/.installed-fuzz ## tests with real processes; need Node 20 and npm, and root on Debian or Ubuntu
 	scripts/install-chromium.sh
+	scripts/install-systemd.sh
 	$(PY) -m pytest tests/e2e $(ARGS)
 
 conformance: .venv/.installed-dev ## the attack cases against the gateway, or against any proxy (docs/conformance.md)

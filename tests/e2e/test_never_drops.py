@@ -24,6 +24,7 @@ import yaml
 from tests.support.balancers import Balancer
 from tests.support.gateway import GatewayProcess
 from tests.support.load import Load, Plan
+from tests.support.processes import children_of, ports_of, state_of, stopped
 from tests.support.service import Service
 from tests.support.worker import settings, signed_in
 
@@ -80,15 +81,6 @@ def files_of(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def children_of(pid: int) -> list[int]:
-    told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(each) for each in told.split()]
-
-
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 def rss(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
@@ -125,26 +117,11 @@ async def test_reloads(services: list[Service], tmp_path: Path, workers: int) ->
         assert all(after[pid][0] < before[pid][0] + 60 for pid in before)
 
 
-def ports_of(pid: int) -> set[int]:
-    """Return the ports of the peers that a process holds connections with."""
-    links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
-    inodes = {found[1] for link in links if (found := re.match(r"socket:\[(\d+)\]", link))}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {int(row[2].partition(":")[2], 16) for row in rows if row[9] in inodes}
-
-
 def serving_of(gateway: GatewayProcess) -> list[int]:
     """Return the workers that serve, not those that still start."""
     lines = [line for line in gateway.log_lines() if line["event"] == "worker serves"]
     living = set(children_of(gateway.process.pid))
     return [line["pid"] for line in lines if line["pid"] in living]
-
-
-async def stopped(pid: int) -> None:
-    """Let a process stand still, so that what it holds stays what it is."""
-    os.kill(pid, signal.SIGSTOP)
-    while state_of(pid) not in "TZ":  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
