@@ -274,6 +274,12 @@ class UpstreamUnreachable(Failure):
     detail = "The service behind this gateway could not be reached."
 
 
+class ConnectionGone(UpstreamUnreachable):
+    """A pooled connection had ended before the request left: nothing was sent, and nobody is to
+    blame.
+    """
+
+
 class ConnectionStale(UpstreamUnreachable):
     """A pooled connection ended before a byte of the answer: the endpoint closed it as we wrote."""
 

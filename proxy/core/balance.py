@@ -8,10 +8,10 @@ function that returns floats of [0, 1).
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from math import ceil
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
@@ -112,22 +112,22 @@ class LeastRequests(Generic[C]):
 
     def pick(self, key: str) -> C:  # noqa: ARG002 - whoever asks, load alone decides
         """Return one of the two with the fewest requests under way for its weight."""
-        one = self._draw(self._chance() * self._steps[-1])
+        at = self._draw(self._chance() * self._steps[-1])
+        one = self._candidates[at]
         if len(self._candidates) == 1:
             return one
         # The second of all others: its part of the line is cut out.
-        at = self._candidates.index(one)
         begin = self._steps[at] - one.weight
         place = self._chance() * (self._steps[-1] - one.weight)
-        other = self._draw(place if place < begin else place + one.weight)
+        other = self._candidates[self._draw(place if place < begin else place + one.weight)]
         # As nginx's least_conn: without load on both, the weighted draw stands.
         if other.load * one.weight < one.load * other.weight:
             return other
         return one
 
-    def _draw(self, place: float) -> C:
+    def _draw(self, place: float) -> int:
         # Rounding may put a place at the very end of the line.
-        return self._candidates[min(bisect(self._steps, place), len(self._candidates) - 1)]
+        return min(bisect(self._steps, place), len(self._candidates) - 1)
 
 
 class Ring:
@@ -151,17 +151,19 @@ class Ring:
     def __repr__(self) -> str:
         return f"<Ring points={len(self._places)}>"
 
-    def walk(self, key: str) -> Sequence[int]:
-        """Return the owners of all points from that of `key` on, round the circle."""
+    def walk(self, key: str) -> Iterator[int]:
+        """Yield the owners of all points from that of `key` on, round the circle."""
         at = bisect(self._places, _place(key))
-        return self._owners[at:] + self._owners[:at]
+        owners = self._owners
+        return chain(islice(owners, at, None), islice(owners, at))
 
     def owner(self, key: str) -> int:
         """Return the owner of the first point from that of `key` on."""
         return self._owners[bisect(self._places, _place(key)) % len(self._owners)]
 
 
-# Made anew only when an endpoint comes or goes: a weight that rises by and by has no part in it.
+# Made anew only when an endpoint comes or goes: who is down or full, or starts slowly, keeps its
+# points.
 _ring: Final = lru_cache(maxsize=16)(Ring)
 
 
@@ -173,41 +175,48 @@ def _place(text: str) -> int:
 class Hashed(Generic[C]):
     """The same endpoint for the same key, as long as it has room: at most `BOUND` times its share
     of the requests under way, rounded up; else the next on the ring.
+
+    The ring is that of `everyone`, candidates or not. So none is made when somebody fails or is
+    full, which happens when there is the least time for it, and no key of the others moves.
     """
 
     keyed = True
 
-    def __init__(self, candidates: Sequence[C]) -> None:
+    def __init__(self, candidates: Sequence[C], everyone: Sequence[C] = ()) -> None:
         self._candidates = tuple(candidates)
         self._total = sum(each.weight for each in candidates)
-        self._ring = _ring(tuple((each.name, each.share) for each in candidates))
+        able = set(map(id, candidates))
+        self._ring = _ring(tuple((each.name, each.share) for each in everyone or candidates))
+        self._owners = [each if id(each) in able else None for each in everyone or candidates]
 
     def __repr__(self) -> str:
         return f"<Hashed {[(each.name, each.weight) for each in self._candidates]}>"
 
     def pick(self, key: str) -> C:
         """Return the first endpoint with room, from the place of `key` on."""
-        first = self._candidates[self._ring.owner(key)]
         # With the request that is to be placed; so there is always somebody with room.
         busy = (1 + sum(each.load for each in self._candidates)) * BOUND / self._total
-        if first.load < ceil(busy * first.weight):
+        first = self._owners[self._ring.owner(key)]
+        if first is not None and first.load < ceil(busy * first.weight):
             return first
         for at in self._ring.walk(key):
-            each = self._candidates[at]
-            if each.load < ceil(busy * each.weight):
+            each = self._owners[at]
+            if each is not None and each.load < ceil(busy * each.weight):
                 return each
-        return first
+        return self._candidates[0]
 
 
-def balancer(kind: str, candidates: Sequence[C], chance: Chance) -> Balancer[C]:
+def balancer(
+    kind: str, candidates: Sequence[C], chance: Chance, everyone: Sequence[C] = ()
+) -> Balancer[C]:
     """Return the balancer of this kind (`balance` in the configuration) for one candidate or
-    more.
+    more, of `everyone` there is.
     """
     if kind == "least_requests":
         return LeastRequests(candidates, chance)
     if kind == "round_robin":
         return RoundRobin(candidates)
-    return Hashed(candidates)
+    return Hashed(candidates, everyone)
 
 
 def key_of(kind: str, x: Exchange) -> str:

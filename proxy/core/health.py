@@ -147,10 +147,14 @@ class Standing:
         """End the ejection if its time is over; return whether it was ended."""
         if self.until is None or now < self.until:
             return False
+        self.release(now)
+        return True
+
+    def release(self, now: float) -> None:
+        """End the ejection now."""
         self.until = None
         self.risen = self._restored = now
         self.succeed()  # what failed meanwhile had begun before
-        return True
 
     def pace(self, slow_start: float | None, now: float) -> float:
         """Return the part of its weight that the endpoint gets now, 1.0 when it is not slow."""
@@ -163,3 +167,12 @@ class Standing:
 def may_eject(ejected: int, total: int, max_percent: int) -> bool:
     """Whether one more of `total` endpoints may be ejected, of which `ejected` are."""
     return (ejected + 1) * 100 <= total * max_percent
+
+
+def too_many_out(ejected: int, out: int, total: int, max_percent: int) -> bool:
+    """Whether one of those who are `ejected` must be let in again, as others have gone since: of
+    `total` endpoints more are ejected than may be, or nobody is left, with all that are `out`,
+    where ejections alone may not bring that about.
+    """
+    most = total * max_percent
+    return ejected > 0 and (ejected * 100 > most or (out == total and out * 100 > most))

@@ -15,6 +15,7 @@ from typing import Final, TypeGuard
 from proxy.errors import (
     AnswerLate,
     ConnectionCut,
+    ConnectionGone,
     ConnectionStale,
     ConnectTimeout,
     Failure,
@@ -85,7 +86,7 @@ def is_its_own(failure: BaseException) -> TypeGuard[Failure]:
     """Whether `failure` is held against the endpoint: it could not be reached, it was late, or
     what it said was no answer. That an idle connection had ended is not: endpoints close those.
     """
-    if isinstance(failure, ConnectionStale):
+    if isinstance(failure, ConnectionStale | ConnectionGone):
         return False
     return isinstance(failure, UpstreamUnreachable | UpstreamTimeout | UpstreamProtocol)
 
@@ -111,8 +112,12 @@ class RetryBudget:
         self._marks.append((requests, self.retries))
 
     def take(self, requests: int) -> bool:
-        """Take leave for one retry; return whether there was one."""
+        """Take leave for one retry; return whether there was one.
+
+        Requests of an earlier generation ask with the number at its end: there were more since.
+        """
         requests_then, retries_then = self._marks[0]
+        requests = max(requests, self._marks[-1][0])
         allowed = FLOOR + (requests - requests_then) * self.percent / 100
         if self.retries - retries_then + 1 > allowed:
             return False

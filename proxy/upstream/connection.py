@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.errors import (
     AnswerLate,
     ConnectionCut,
+    ConnectionGone,
     ConnectionStale,
     ProxyError,
     UpstreamProtocol,
@@ -351,12 +352,13 @@ class UpstreamConnection(Corked, asyncio.Protocol):
             return failure
         if reader is not None:
             if not reader.started and not self._sent:
-                return UpstreamUnreachable("the connection had ended before the request left")
+                how = ConnectionGone if self.reused else UpstreamUnreachable
+                return how("the connection had ended before the request left")
             if self.reused and not reader.started:
                 return ConnectionStale("the pooled connection had ended")
             if not reader.started:
-                how = "ended" if exc is None else "was reset"
-                return ConnectionCut(f"the connection {how} before a byte of the answer")
+                end = "ended" if exc is None else "was reset"
+                return ConnectionCut(f"the connection {end} before a byte of the answer")
             if exc is not None and not reader.complete:
                 return UpstreamProtocol("the connection was reset")  # the end of no body
             try:

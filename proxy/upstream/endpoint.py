@@ -137,25 +137,22 @@ class Endpoint:
     def _has_no_room(self) -> bool:
         return self.open - len(self.apart) >= self._settings.max_connections
 
+    def _has_too_many(self) -> bool:
+        return self.open - len(self.apart) > self._settings.max_connections
+
     async def connect(self, timeout: float) -> UpstreamConnection:
-        """Make a new connection within `timeout` seconds, or wait for one as long as there is no
-        room for more. Raises ConnectTimeout, UpstreamUnreachable, Overloaded.
+        """Make a new connection within `timeout` seconds; where there is no room for more, wait
+        for as long at most for room or for a connection. Raises ConnectTimeout,
+        UpstreamUnreachable, Overloaded.
+
+        The time that was waited is not taken off that of connecting: an endpoint is not to be
+        blamed for being late when the others before it have used the time up.
         """
-        if self._has_no_room():
-            self._close_oldest()
-        if self._has_no_room():
-            self._end_slowest()
-        if self._has_no_room():
-            begun = monotonic()
-            given = await self._queue(timeout)
-            timeout -= monotonic() - begun
-            if given is not None:
-                # It may have ended in the turn in which it was given.
-                return given if _is_open(given) else await self.connect(timeout)
-        else:
-            self._connecting += 1
+        given = await self._place(timeout)
+        if given is not None:
+            return given
         try:
-            connection = await self.dial(max(timeout, 0.0))
+            connection = await self.dial(timeout)
             self._open.add(connection)
         finally:
             self._connecting -= 1
@@ -163,6 +160,24 @@ class Endpoint:
                 self._make_room()
         self._deadlines.watch(connection)
         return connection
+
+    async def _place(self, patience: float) -> UpstreamConnection | None:
+        """Return None when one more connection may be made, which counts as being made from now
+        on; or one that was given back. Raises Overloaded after `patience` seconds.
+        """
+        until = monotonic() + patience
+        while self._has_no_room():
+            self._close_oldest()
+            if self._has_no_room():
+                self._end_slowest()
+            if not self._has_no_room():
+                break
+            given = await self._queue(until - monotonic())
+            if given is None or _is_open(given):
+                return given
+            # It has ended in the turn in which it was given.
+        self._connecting += 1
+        return None
 
     async def _queue(self, patience: float) -> UpstreamConnection | None:
         """Wait for a connection that somebody gives back, or for room to make one: None, and it
@@ -258,8 +273,11 @@ class Endpoint:
         self.close_idle()
 
     def _close_oldest(self) -> None:
-        """Make room: a connection that only waits must not keep a request from having its own."""
-        if self._idle:
+        """Make room: a connection that only waits must not keep a request from having its own.
+
+        Where streams have ended, there may be more of them than fit.
+        """
+        while self._idle and self._has_no_room():
             oldest = self._idle.pop(0)
             self._open.discard(oldest)
             oldest.abort()
@@ -312,7 +330,12 @@ class Endpoint:
             self._idle.append(connection)
 
     def _keep(self, connection: UpstreamConnection) -> None:
-        """Give the connection to whoever waits for one, or keep it."""
+        """Give the connection to whoever waits for one, or keep it; one that has ended meanwhile,
+        or is one too many since its stream has ended, is no good to either.
+        """
+        if self.leaving or self._has_too_many() or not _is_open(connection):
+            connection.abort()
+            return
         turn = self._next_turn()
         if turn is not None:
             connection.reused = True

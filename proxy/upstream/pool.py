@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.config.model import Endpoint as Address
-from proxy.core.health import Standing, may_eject
+from proxy.core.health import Standing, may_eject, too_many_out
 from proxy.core.retry import RetryBudget
 from proxy.upstream import resolve
 from proxy.upstream.checker import check
@@ -149,6 +149,7 @@ class Pool(Turns):
         Those of the same address are the same, with their connections if TLS towards them is the
         same too, and with what is known of them if it was found out by the same rules.
         """
+        previous.quit()  # what it found out now, this pool would not hear of
         self.requests, self.budget = previous.requests, previous.budget
         self.budget.percent = self._config.retry.budget_percent
         before = {each.name: each for each in previous.endpoints}
@@ -168,6 +169,8 @@ class Pool(Turns):
                 known.adopt(new)
                 known.owner = self
                 self.endpoints[at] = known
+        gone = [each for each in previous.endpoints if each.owner is not self]
+        self._leaving = [*previous._leaving, *gone]
         self._refresh()
 
     def start(self) -> None:
@@ -179,14 +182,18 @@ class Pool(Turns):
             self._tasks["dns"] = self._loop.create_task(self._follow(config.dns))
         self._timer = self._loop.call_later(_TICK, self._tick)
 
-    async def stop(self) -> None:
-        """Look after nothing any more; endpoints that no other pool has taken over leave."""
+    def quit(self) -> None:
+        """Look after nothing any more, from this moment on."""
         if self._timer is not None:
             self._timer.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def stop(self) -> None:
+        """Look after nothing any more; endpoints that no other pool has taken over leave."""
+        self.quit()
         tasks = list(self._tasks.values())
         self._tasks.clear()
-        for task in tasks:
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for endpoint in self.endpoints:
             if endpoint.owner is self:
@@ -313,16 +320,33 @@ class Pool(Turns):
     def _refresh(self) -> None:
         """Work out anew who may be used, and by which weight."""
         was_usable = self.is_usable
+        self._let_in()
         usable = [each for each in self.endpoints if each.standing.usable]
         if not usable and self._config.panic == "forward":
             usable = self.endpoints
         now = monotonic()
         for each in usable:
             each.weight = self._weight(each, now)
-        self.use(usable)
+        self.use(usable, self.endpoints)
         if was_usable and not usable:
             extra = {"upstream": self.name, "reason": self.problem}
             _log.error("upstream has no usable endpoint", extra=extra)
+
+    def _let_in(self) -> None:
+        """End ejections, the oldest first, where so few others are left that they would not be
+        allowed now: an endpoint that fails some requests is better than none.
+        """
+        eject = self._config.eject
+        if eject is None:
+            return
+        out = sum(not each.standing.usable for each in self.endpoints)
+        ejected = [each for each in self.endpoints if each.standing.state == "ejected"]
+        while too_many_out(len(ejected), out, len(self.endpoints), eject.max_percent):
+            first = min(ejected, key=lambda each: each.standing.until or 0.0)
+            ejected.remove(first)
+            out -= 1
+            first.standing.release(monotonic())
+            self._log_change(first, "endpoint is restored", "too few others are left")
 
     def _log_change(self, endpoint: Endpoint, event: str, why: str, **more: float) -> None:
         extra = {"upstream": self.name, "endpoint": endpoint.name, **more}

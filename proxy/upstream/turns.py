@@ -25,6 +25,7 @@ class Turns:
         self, balance: str, chance: Callable[[], float], max_requests: int | None = None
     ) -> None:
         self.usable: Sequence[Endpoint] = ()
+        self._everyone: Sequence[Endpoint] = ()
         self.requests = 0
         self._balance = balance
         self._chance = chance
@@ -41,15 +42,18 @@ class Turns:
         """Why there is no usable endpoint, "" if there is one."""
         return "" if self.usable else "there is no endpoint"
 
-    def use(self, endpoints: Sequence[Endpoint]) -> None:
-        """Pick among these from now on, by the weights that they have now."""
+    def use(self, endpoints: Sequence[Endpoint], everyone: Sequence[Endpoint] = ()) -> None:
+        """Pick among these, of `everyone` there is, from now on, by the weights that they have
+        now.
+        """
         self.usable = tuple(endpoints)
+        self._everyone = tuple(everyone or endpoints)
         alone = len(endpoints) == 1 and self._max_requests is None
         self._only = endpoints[0] if alone else None
         self._held = None
         self._balancer = None
         if endpoints:
-            self._balancer = balancer(self._balance, self.usable, self._chance)
+            self._balancer = self._balancer_of(self.usable)
 
     def pick(self, x: Exchange, tried: Sequence[Endpoint] = ()) -> Endpoint:
         """Return the endpoint for a request; after a failed try another one, if there is one.
@@ -72,8 +76,12 @@ class Turns:
     def _other(self, x: Exchange, among: Sequence[Endpoint]) -> Endpoint:
         if not among:
             raise NoEndpoint(self.problem)
-        able = [each for each in among if not each.is_full] or among
-        return balancer(self._balance, able, self._chance).pick(key_of(self._balance, x))
+        # A request of an earlier generation may still know endpoints that are leaving.
+        able = [each for each in among if not (each.is_full or each.leaving)] or among
+        return self._balancer_of(able).pick(key_of(self._balance, x))
+
+    def _balancer_of(self, among: Sequence[Endpoint]) -> Balancer[Endpoint]:
+        return balancer(self._balance, among, self._chance, self._everyone)
 
     @property
     def under_way(self) -> int:

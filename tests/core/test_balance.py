@@ -17,6 +17,7 @@ from proxy.core.balance import (
     LeastRequests,
     Ring,
     RoundRobin,
+    _ring,
     balancer,
     key_of,
 )
@@ -195,6 +196,26 @@ def test_a_key_whose_endpoint_is_full_goes_to_the_next_on_the_ring() -> None:
     second = hashed.pick("u")
     assert second is not first
     assert second is Hashed([each for each in candidates if each is not first]).pick("u")
+
+
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=5), st.sets(st.integers(0, 4)))
+def test_who_is_down_or_full_moves_nobody_else_s_keys(weights: list[int], gone: set[int]) -> None:
+    everyone = ends(*weights)
+    able = [each for at, each in enumerate(everyone) if at not in gone] or everyone[:1]
+    before, now = Hashed(everyone), Hashed(able, everyone)
+    for key in KEYS[:40]:
+        owner = before.pick(key)
+        assert now.pick(key) is owner or owner not in able
+        assert now.pick(key) in able
+
+
+def test_no_ring_is_made_when_somebody_is_down_or_full() -> None:
+    everyone = ends(1, 2, 3, 4)
+    Hashed(everyone)
+    made = _ring.cache_info().misses
+    for gone in everyone:
+        Hashed([each for each in everyone if each is not gone], everyone).pick("u")
+    assert _ring.cache_info().misses == made
 
 
 def test_an_endpoint_that_starts_slowly_keeps_its_place_and_gets_less() -> None:

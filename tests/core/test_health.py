@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.model import EjectConfig, HealthConfig
-from proxy.core.health import EJECTION_MAX, Standing, may_eject
+from proxy.core.health import EJECTION_MAX, Standing, may_eject, too_many_out
 
 HEALTH = HealthConfig(path="/healthz", rise=2, fall=3)
 EJECT = EjectConfig(failures=3, window=10.0, base=10.0)
@@ -189,6 +189,25 @@ def test_the_percentage_is_never_exceeded(total: int, percent: int, asks: list[b
         elif ejected and not eject:
             ejected -= 1
         assert ejected * 100 <= total * percent
+
+
+@pytest.mark.parametrize(
+    ("ejected", "out", "total", "percent", "too_many"),
+    [
+        (0, 3, 3, 50, False),  # nobody can be let in
+        (1, 1, 3, 50, False),
+        (1, 2, 3, 50, False),  # the other is down by checks, and one is left
+        (1, 3, 3, 50, True),  # nobody is left
+        (1, 1, 1, 50, True),  # the others are gone
+        (2, 2, 3, 50, True),
+        (2, 2, 2, 100, False),  # as it was asked for
+        (1, 2, 2, 100, False),
+    ],
+)
+def test_when_others_go_some_are_let_in(
+    ejected: int, out: int, total: int, percent: int, too_many: bool
+) -> None:
+    assert too_many_out(ejected, out, total, percent) is too_many
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_what_was_not_sent_and_goes_elsewhere_is_free(
         (errors.UpstreamProtocol("x"), True),
         (errors.ConnectionCut("x"), True),
         (errors.ConnectionStale("x"), False),
+        (errors.ConnectionGone("x"), False),
         (errors.Overloaded("x"), False),
         (errors.NoEndpoint("x"), False),
         (errors.BodyTooLarge("x"), False),
@@ -156,6 +157,13 @@ def test_the_budget_allows_what_it_says() -> None:
         budget.roll(100)
     assert sum(budget.take(100) for _ in range(50)) == FLOOR
     assert sum(budget.take(1100) for _ in range(500)) == 200
+
+
+def test_a_request_of_an_earlier_generation_is_tried_again_like_others() -> None:
+    budget = RetryBudget(20)
+    for second in range(60):
+        budget.roll(second * 1000)
+    assert sum(budget.take(3000) for _ in range(5000)) == FLOOR + 1800  # 20 % of 9,000
 
 
 def test_a_budget_of_nothing_leaves_the_floor() -> None:

@@ -311,8 +311,10 @@ class Paper(Endpoint):
         settings = ConnectSettings(10.0, connections, None, None, pending)
         super().__init__(Address.parse("http://a:1"), settings, loop, Deadlines(loop))
         self.dialling: list[asyncio.Future[bool]] = []
+        self.patience: list[float] = []
 
-    async def dial(self, timeout: float) -> UpstreamConnection:  # noqa: ARG002 - as the real one
+    async def dial(self, timeout: float) -> UpstreamConnection:
+        self.patience.append(timeout)
         turn: asyncio.Future[bool] = self._loop.create_future()
         self.dialling.append(turn)
         if not await turn:
@@ -324,7 +326,9 @@ class Paper(Endpoint):
 
 OPERATIONS = st.lists(
     st.tuples(
-        st.sampled_from(["ask", "made", "refused", "back", "lost", "leave", "stream", "end"]),
+        st.sampled_from(
+            ["ask", "made", "refused", "back", "lost", "leave", "stream", "end", "over"]
+        ),
         st.integers(0, 20),
     ),
     max_size=120,
@@ -334,8 +338,8 @@ OPERATIONS = st.lists(
 class Story:
     """What becomes of the requests to one endpoint: each method is one thing that can happen."""
 
-    def __init__(self, connections: int, pending: int) -> None:
-        self.endpoint = Paper(connections, pending)
+    def __init__(self, endpoint: Paper) -> None:
+        self.endpoint = endpoint
         self.asking: list[asyncio.Task[UpstreamConnection]] = []
         self.busy: list[UpstreamConnection] = []
         self.streams: list[UpstreamConnection] = []
@@ -372,6 +376,13 @@ class Story:
             self.endpoint.rejoin(connection)
             connection.connection_lost(None)
 
+    def over(self, number: int) -> None:
+        if self.streams:
+            connection = self.streams.pop(number % len(self.streams))
+            self.endpoint.rejoin(connection)
+            done(connection)
+            self.endpoint.give_back(connection)
+
     def lost(self, number: int) -> None:
         if self.busy:
             self.busy.pop(number % len(self.busy)).connection_lost(None)
@@ -404,14 +415,14 @@ def test_no_more_connections_and_no_more_waiting_than_allowed(
     """
 
     async def run() -> None:
-        story = Story(most, pending)
+        story = Story(Paper(most, pending))
         endpoint = story.endpoint
         for operation, number in operations:
             getattr(story, operation)(number)
             await story.settle()
             shared = endpoint.open - endpoint.streams
             assert endpoint.waiting <= pending
-            assert shared <= most
+            assert shared - endpoint.idle <= most
             assert not (endpoint.waiting and (endpoint.idle or shared < most))
             held = len(story.busy) + len(story.streams) + endpoint.idle + len(story.dialling)
             assert held == endpoint.open
@@ -421,6 +432,90 @@ def test_no_more_connections_and_no_more_waiting_than_allowed(
         assert endpoint.waiting == 0
 
     asyncio.run(run())
+
+
+async def waiting_behind(endpoint: Paper) -> tuple[UpstreamConnection, asyncio.Task[object]]:
+    """Return the only connection, which is busy, and somebody who waits for it."""
+    story = Story(endpoint)
+    story.ask(0)
+    await story.settle()
+    story.made(0)
+    await story.settle()
+    story.ask(0)
+    await story.settle()
+    [busy], [asking] = story.busy, story.asking
+    assert endpoint.waiting == 1
+    return busy, asking
+
+
+@pytest.mark.parametrize("how", ["ended", "leaving"])
+async def test_what_was_given_to_one_who_had_left_is_no_idle_connection_when_it_ends(
+    how: str,
+) -> None:
+    endpoint = Paper(1, 1)
+    busy, asking = await waiting_behind(endpoint)
+    done(busy)
+    endpoint.give_back(busy)
+    if how == "ended":
+        busy.connection_lost(None)
+    else:
+        endpoint.leave()
+    asking.cancel()
+    await turns()
+    assert (endpoint.open, endpoint.idle, endpoint.waiting) == (0, 0, 0)
+
+
+async def test_who_waited_has_all_the_time_to_connect() -> None:
+    """Or the endpoint would be held late, and be ejected, for those before."""
+    endpoint = Paper(1, 1)
+    busy, asking = await waiting_behind(endpoint)
+    await asyncio.sleep(0.01)
+    busy.connection_lost(None)
+    await turns()
+    assert endpoint.patience == [60.0, 60.0]
+    endpoint.dialling[-1].set_result(True)
+    await asking
+
+
+async def test_a_stream_that_ends_is_not_one_connection_too_many() -> None:
+    endpoint = Paper(1, 1)
+    story = Story(endpoint)
+    for _ in range(2):
+        story.ask(0)
+        await story.settle()
+        story.made(0)
+        await story.settle()
+        if not story.streams:
+            story.stream(0)
+    story.ask(0)
+    await story.settle()
+    assert (endpoint.open, endpoint.streams, endpoint.waiting) == (2, 1, 1)
+    story.over(0)
+    await story.settle()
+    assert (endpoint.open, endpoint.streams, endpoint.waiting) == (1, 0, 1)
+    story.back(0)
+    await story.settle()
+    assert (endpoint.open, len(story.busy), endpoint.waiting) == (1, 1, 0)
+
+
+async def test_streams_that_have_ended_keep_nobody_waiting() -> None:
+    """What they leave idle is more than there is room for, and all of it makes room."""
+    endpoint = Paper(1, 0)
+    story = Story(endpoint)
+    for _ in range(3):
+        story.ask(0)
+        await story.settle()
+        story.made(0)
+        await story.settle()
+        story.stream(0)
+    for _ in range(3):
+        story.over(0)
+    assert (endpoint.open, endpoint.idle) == (3, 3)
+    asking = asyncio.ensure_future(endpoint.connect(60.0))  # as a request does that takes no idle
+    await turns()
+    assert (endpoint.open, endpoint.idle) == (1, 0)
+    endpoint.dialling[-1].set_result(True)
+    await asking
 
 
 def done(connection: UpstreamConnection) -> None:

@@ -259,6 +259,68 @@ async def test_those_that_are_down_count_as_left_out() -> None:
             assert names(pool.usable) == [two.url]
 
 
+async def test_who_is_ejected_is_let_in_when_the_others_are_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    eject = "eject: {failures: 1, base: 10m}"
+    dns = Dns("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    pool = pool_of(f"dns: {{name: 'api.test:8000', interval: 5ms}}, {eject}", dns)
+    async with started(pool):
+        last = pool.endpoints[0]
+        last.failed("refused")
+        assert len(pool.usable) == 2
+        dns.answer = ("10.0.0.1",)
+        await until(lambda: len(pool.endpoints) == 1)
+        assert pool.usable == (last,)
+        assert pool.problem == ""
+    assert caplog.records[-1].__dict__["reason"] == "too few others are left"
+
+
+async def test_who_is_ejected_is_let_in_when_the_others_are_down() -> None:
+    async with StubUpstream() as one, StubUpstream() as two:
+        keys = f"endpoints: ['{one.url}', '{two.url}'], {HEALTH}, eject: {{failures: 1, base: 10m}}"
+        async with started(pool_of(keys)) as pool:
+            await until(lambda: bool(one.requests) and bool(two.requests))
+            pool.endpoints[0].failed("refused")
+            assert names(pool.usable) == [two.url]
+            two.script("/healthz", DOWN)
+            await until(lambda: pool.endpoints[1].standing.state == "down")
+            assert names(pool.usable) == [one.url]
+
+
+async def test_who_is_ejected_is_let_in_when_a_reload_leaves_no_other() -> None:
+    eject = "eject: {failures: 1, base: 10m}"
+    async with started(pool_of(f"{THREE}, {eject}")) as before:
+        before.endpoints[0].failed("refused")
+        async with started(pool_of(f"endpoints: ['http://a:1'], {eject}"), before) as pool:
+            assert names(pool.usable) == ["http://a:1"]
+
+
+async def test_a_pool_that_was_replaced_finds_out_nothing_more() -> None:
+    """What it saw in the turns until it is stopped, the next one would not hear of; and what DNS
+    does not name any more would leave, though the next one has it.
+    """
+    config = "dns: {name: 'api.test:8000', interval: 1ms}"
+    before = pool_of(config, dns := Dns("10.0.0.1"))
+    async with started(before), started(pool_of(config, Dns("10.0.0.1")), before) as pool:
+        dns.answer = ("10.0.0.2",)
+        asked = dns.asked
+        await asyncio.sleep(0.02)
+        assert dns.asked == asked
+        assert not pool.endpoints[0].leaving
+
+
+async def test_connections_of_endpoints_that_a_reload_took_away_are_counted() -> None:
+    async with StubUpstream() as one, StubUpstream() as two:
+        before = pool_of(f"endpoints: ['{one.url}']")
+        async with started(before):
+            busy = await before.endpoints[0].connect(5.0)
+            async with started(pool_of(f"endpoints: ['{two.url}']"), before) as pool:
+                assert pool.open == 1
+                busy.abort()
+                await until(lambda: pool.open == 0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=150), st.integers(1, 100))
 def test_no_more_are_ejected_than_the_percentage(
     events: list[tuple[int, bool]], percent: int

@@ -69,6 +69,16 @@ async def test_every_endpoint_is_tried_before_one_is_tried_again(balance: str) -
 
 
 @pytest.mark.parametrize("balance", ["round_robin", "least_requests", "hash(user)"])
+async def test_a_further_try_passes_over_endpoints_that_are_leaving(balance: str) -> None:
+    a, b, c = three()
+    turns = turns_of(a, b, c, balance=balance)
+    a.leave()
+    assert {turns.pick(X, [b]) for _ in range(9)} == {c}
+    c.leave()
+    assert turns.pick(X, [b]) in (a, c)
+
+
+@pytest.mark.parametrize("balance", ["round_robin", "least_requests", "hash(user)"])
 async def test_without_an_endpoint_there_is_no_pick(balance: str) -> None:
     turns = turns_of(balance=balance)
     for tried in ([], [endpoint_at("http://a:1")]):
