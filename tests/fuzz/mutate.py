@@ -27,7 +27,7 @@ class Mutator:
     def __call__(self, data: bytes, size: int, random: Random) -> bytes:
         """Return another input of at most `size` bytes, made from `data`."""
         head, rest = bytearray(data[: self._head].ljust(self._head, b"\0")), data[self._head :]
-        if random.random() < 0.1:
+        if head and random.random() < 0.1:
             head[random.randrange(self._head)] = random.randrange(256)
         for _ in range(random.randint(1, _EDITS_MAX)):
             rest = random.choice(_EDITS)(self, rest, random)

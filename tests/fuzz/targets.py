@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Final, Protocol, cast
 
-NAMES: Final = ("target", "cookies", "token", "head", "response")
+NAMES: Final = ("target", "cookies", "token", "head", "response", "proxy_protocol")
 
 
 class Target(Protocol):

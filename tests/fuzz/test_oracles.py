@@ -16,12 +16,22 @@ from hypothesis import strategies as st
 
 from proxy.core import cookies as cookies_module
 from proxy.core import encoding, jwe
+from proxy.core import proxy_protocol as proxy_protocol_module
 from proxy.core import target as target_module
 from proxy.core.routing import RouteTable
 from proxy.core.upstream_head import upstream_head
 from proxy.gateway import attempt, forward
 from proxy.upstream.response import ResponseReader
-from tests.fuzz import cookies, head, opinions, response, target, targets, token
+from tests.fuzz import (
+    cookies,
+    head,
+    opinions,
+    proxy_protocol,
+    response,
+    target,
+    targets,
+    token,
+)
 from tests.fuzz.finding import Finding
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.strict import Request, Requests
@@ -36,6 +46,7 @@ CHECKS: dict[str, Check] = {
     "token": token.check,
     "head": partial(head.check, opinions=opinions.PURE),  # Node is asked in tests/e2e
     "response": response.check,
+    "proxy_protocol": proxy_protocol.check,
 }
 
 
@@ -293,3 +304,30 @@ def test_an_answer_that_is_none_is_found_when_it_is_passed_on(
     monkeypatch.setattr(ResponseReader, "_head", lenient)
     with pytest.raises(Finding):
         response.check(data)
+
+
+V1 = b"PROXY TCP4 192.0.2.7 192.0.2.1 "
+V2 = proxy_protocol.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("attribute", "broken", "data"),
+    [
+        ("_LINE", re.compile(rb"PROXY TCP4 (\S+) (\S+)(x)?(x)? (\d+) (\d+)"), V1 + b"01 2\r\n"),
+        ("_LINE_MAX", 120, b"PROXY UNKNOWN " + b"x" * 92 + b"\r\n"),
+        ("_canonical", str, b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n"),
+        ("_check_start", lambda *_: None, V2 + b"\x31\x11\0\x0c" + bytes(12)),
+        ("_check_start", lambda *_: None, V2 + b"\x21\x11\x0f\xff" + bytes(4095)),
+        ("_check_values", lambda *_, **__: None, V2 + b"\x21\x11\0\x0d" + bytes(13)),
+        ("_check_sum", lambda *_: None, V2 + b"\x20\0\0\x07\x03\0\x04abcd"),
+        ("_V2_START", 17, V2 + b"\x20\0\0\0"),
+    ],
+    ids=range(8),
+)
+def test_a_header_that_is_read_otherwise_is_found(
+    monkeypatch: pytest.MonkeyPatch, attribute: str, broken: Any, data: bytes
+) -> None:
+    proxy_protocol.check(data)
+    monkeypatch.setattr(proxy_protocol_module, attribute, broken)
+    with pytest.raises(Finding):
+        proxy_protocol.check(data)
