@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.core.headers import (
     CACHE_CONTROL,
     CORS,
+    DATE,
     DROP,
     EXPOSE,
     LENGTH,
@@ -17,6 +18,8 @@ from proxy.core.headers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.core.exchange import Exchange
 
 _LENGTHLESS: Final = frozenset({101, 204})
@@ -77,9 +80,18 @@ class AnswerHead:
 
 
 def answer_head(
-    x: Exchange, answer: Answer, rules: ResponseFilter, *, close: bool, upgrade: bool = False
+    x: Exchange,
+    answer: Answer,
+    rules: ResponseFilter,
+    *,
+    close: bool,
+    upgrade: bool = False,
+    date: Callable[[Exchange], bytes] | None = None,
 ) -> AnswerHead:
     """Build the head of the answer to the client of `x`; `upgrade` makes it a WebSocket's 101.
+
+    `date` returns the line of this moment for an answer without a `Date` of its own (RFC 9110
+    section 6.6.1); 1xx need none.
 
     A body of unknown length goes out in chunks, or to an HTTP/1.0 client until the connection
     closes.
@@ -88,7 +100,9 @@ def answer_head(
     chunked = not framed and x.head.minor == 1
     close = close or (not framed and not chunked)
     parts = [STATUS_LINES[answer.status]]
-    _add_passing(parts, x, answer, rules)
+    dated = _add_passing(parts, x, answer, rules)
+    if not dated and date is not None:
+        parts.append(date(x))
     if chunked:
         parts.append(b"Transfer-Encoding: chunked\r\n")
     if upgrade:
@@ -98,24 +112,30 @@ def answer_head(
     return AnswerHead(b"".join(parts), chunked, close)
 
 
-def _add_passing(parts: list[bytes], x: Exchange, answer: Answer, rules: ResponseFilter) -> None:
-    """Append the lines of the upstream's fields that pass, then CORS and cache lines of ours."""
+def _add_passing(parts: list[bytes], x: Exchange, answer: Answer, rules: ResponseFilter) -> bool:
+    """Append the lines of the upstream's fields that pass, then CORS and cache lines of ours;
+    return whether a Date is among them.
+    """
     hop = nominated(answer.connection)
     dropped = _DROPPED[x.cors.enabled, answer.status in _LENGTHLESS]
     known = rules.memo.get
     special: list[tuple[int, bytes]] = []
+    dated = False
     for name, value in answer.fields:
         kind = known(name)
         if kind is None:
             kind = rules.kind(name)
         if hop and name.lower() in hop:
             continue
-        if kind:
+        if kind == DATE:
+            dated = True
+        elif kind:
             special.append((kind, value))
             if kind in dropped:
                 continue
         parts += (name, b": ", value, b"\r\n")
     _add_ours(parts, x, special)
+    return dated
 
 
 def _add_ours(parts: list[bytes], x: Exchange, special: list[tuple[int, bytes]]) -> None:

@@ -201,12 +201,14 @@ CORS: Final = 2  # ours replaces it while CORS is on
 CACHE_CONTROL: Final = 3  # noted
 EXPOSE: Final = 4  # joined with ours
 LENGTH: Final = 5  # passes where the status may have a length
+DATE: Final = 6  # noted
 
 _BACK: Final = {
     **dict.fromkeys(_HOP_BY_HOP, DROP),
     b"access-control-expose-headers": EXPOSE,
     b"cache-control": CACHE_CONTROL,
     b"content-length": LENGTH,
+    b"date": DATE,
     b"x-request-id": DROP,
     b"proxy-authenticate": KEEP,
 }

@@ -13,6 +13,7 @@ from proxy.core.answer import answer_head, interim_head, is_stream
 from proxy.core.retry import is_free, is_its_own, may_retry
 from proxy.errors import Failure
 from proxy.gateway.attempt import LAST_CHUNK, Attempt, chunk
+from proxy.gateway.respond import date_line
 from proxy.gateway.tunnel import run_tunnel
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def relay_first(
     What has come together leaves together, in one write. An answer before the end of the request
     ends the connection, on both sides: what follows in it is the rest of a body that nobody wants.
     """
-    head = answer_head(x, answer, rules, close=close)
+    head = answer_head(x, answer, rules, close=close, date=_date)
     body = attempt.connection.take()
     x.status = answer.status
     if answer.status >= 500:
@@ -199,3 +200,8 @@ def relay_first(
     client.head_sent = True
     client.write(head.data + body)
     return head
+
+
+def _date(x: Exchange) -> bytes:
+    """Return the line `Date` for an answer to `x` that has come just now."""
+    return date_line(x.now + monotonic() - x.started)

@@ -41,7 +41,7 @@ def reply(x: Exchange, answer: Reply, now: float, *, close: bool) -> bytes:
     return b"".join(
         (
             STATUS_LINES[answer.status],
-            _date_line(now),
+            date_line(now),
             cors,
             answer.lines,
             length,
@@ -70,7 +70,7 @@ def problem(x: Exchange, error: ProxyError, now: float, *, close: bool) -> bytes
     return b"".join(
         (
             STATUS_LINES[error.status],
-            _date_line(now),
+            date_line(now),
             b"" if refused_preflight else x.cors.grant(x.head),
             _PROBLEM,
             _about(error),
@@ -89,7 +89,7 @@ def health(head: RequestHead, now: float, *, draining: bool, close: bool) -> byt
     return b"".join(
         (
             STATUS_LINES[503 if draining else 200],
-            _date_line(now),
+            date_line(now),
             b"Content-Type: text/plain\r\nCache-Control: no-store\r\nContent-Length: %d\r\n"
             % len(body),
             _CLOSE if close else b"",
@@ -106,7 +106,7 @@ class _LastDate:
     line = b""
 
 
-def _date_line(now: float) -> bytes:
+def date_line(now: float) -> bytes:
     """Return the header `Date` (RFC 9110 sections 5.6.7 and 6.6.1)."""
     second = int(now)
     if _LastDate.second != second:

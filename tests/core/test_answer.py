@@ -51,7 +51,7 @@ def answer(*fields: Field, status: int = 200, **changes: Any) -> Answer:
     return Answer(status, raw, **(settings | changes))
 
 
-def built(x: Exchange, found: Answer, **changes: bool) -> AnswerHead:
+def built(x: Exchange, found: Answer, **changes: Any) -> AnswerHead:
     return answer_head(x, found, RULES.response_filter, **({"close": False} | changes))
 
 
@@ -307,3 +307,27 @@ def test_an_interim_answer_that_says_nothing_is_left_out() -> None:
 
 def test_http_1_0_knows_no_interim_answers() -> None:
     assert interim_head(asked(minor=0), answer(("Link", "</a>"), status=103)) == b""
+
+
+DATED = ("Date", "Wed, 25 Nov 2026 12:00:00 GMT")
+
+
+def test_an_answer_without_a_date_gets_one() -> None:
+    """RFC 9110 section 6.6.1: before it is passed on."""
+    line = f"Date: {DATED[1]}\r\n".encode()
+    found = built(asked(), answer(("Content-Length", "2")), date=lambda _x: line)
+    assert lines_of(found.data)[1].count(DATED) == 1
+
+
+@pytest.mark.parametrize("name", ["Date", "date", "DATE"])
+def test_the_date_of_an_answer_stays_the_only_one(name: str) -> None:
+    found = built(asked(), answer((name, "then")), date=lambda _x: pytest.fail("it has one"))
+    assert [each for each in lines_of(found.data)[1] if each[0].lower() == "date"] == [
+        (name, "then")
+    ]
+
+
+def test_a_date_that_ends_at_the_connection_is_replaced() -> None:
+    found = answer(("Connection", "Date"), ("Date", "then"))
+    lines = lines_of(built(asked(), found, date=lambda _x: b"Date: now\r\n").data)[1]
+    assert [value for name, value in lines if name == "Date"] == ["now"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.support.answers import Answer
 from tests.support.client import RawClient, exchange
 from tests.support.upstream import StubUpstream
 from tests.support.worker import LocalGateway, request, settings, signed_in
@@ -98,7 +101,11 @@ async def test_answer_headers_keep_order_case_repeats_and_bytes(
     answer = await gateway.ask("GET", "/public/a")
     assert answer.status == 401
     assert answer.headers[: len(fields)] == fields
-    assert {name for name, _ in answer.headers[len(fields) :]} == {b"Vary", b"X-Request-Id"}
+    assert {name for name, _ in answer.headers[len(fields) :]} == {
+        b"Vary",
+        b"X-Request-Id",
+        b"Date",
+    }
 
 
 async def test_hop_by_hop_fields_stay_on_their_side(
@@ -128,7 +135,7 @@ async def test_hop_by_hop_fields_stay_on_their_side(
     names = {name.lower() for name, _ in upstream.requests[0].headers}
     assert names == {b"host"} | OURS - {b"x-user-id", b"transfer-encoding", b"content-length"}
     names = {name.lower() for name, _ in answer.headers}
-    assert names == {b"content-length", b"vary", b"x-request-id"}
+    assert names == {b"content-length", b"vary", b"x-request-id", b"date"}
     assert answer.get("X-Request-Id") == upstream.requests[0].get("X-Request-Id")
 
 
@@ -260,3 +267,35 @@ async def test_trace_goes_on(gateway: LocalGateway, upstream: StubUpstream) -> N
     assert sent[0].endswith("-01")
     assert not sent[1].startswith(f"00-{trace}")
     assert (await gateway.logged(lambda line: line["trace_id"] == trace))["path"] == "/api/x"
+
+
+async def test_an_answer_without_a_date_gets_that_of_the_moment(
+    gateway: LocalGateway, upstream: StubUpstream
+) -> None:
+    """In the corridor and in the lane, which the third and later ones take."""
+    upstream.script("/public/x", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    before = time.time()
+    answers: list[Answer] = []
+    async with RawClient(gateway.port) as client:
+        for number in range(1, 6):
+            await client.send(request("GET", "/public/x"))
+            answers = await client.read_answers(number)
+    after = time.time()
+    assert len(answers) == 5
+    for answer in answers:
+        [date] = answer.values("Date")
+        assert before - 2 < parsedate_to_datetime(date).timestamp() < after + 1
+
+
+async def test_the_date_of_an_answer_is_its_upstream_s(
+    gateway: LocalGateway, upstream: StubUpstream
+) -> None:
+    then = "Tue, 15 Nov 1994 08:12:31 GMT"
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\ndate: {then}\r\n\r\n"
+    upstream.script("/public/x", head.encode())
+    answers: list[Answer] = []
+    async with RawClient(gateway.port) as client:
+        for number in range(1, 6):
+            await client.send(request("GET", "/public/x"))
+            answers = await client.read_answers(number)
+    assert [answer.values("Date") for answer in answers] == [[then]] * 5

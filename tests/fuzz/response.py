@@ -51,9 +51,13 @@ _CLOSES: Final = 8
 _RESETS: Final = 16
 _FRESH: Final = 32
 
-_OURS: Final = frozenset({b"x-request-id", b"content-length", b"transfer-encoding", b"connection"})
+_OURS: Final = frozenset(
+    {b"x-request-id", b"content-length", b"transfer-encoding", b"connection", b"date"}
+)
 _HOP: Final = _OURS | {b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"}
-_ID: Final = re.compile(rb"X-Request-Id: [0-9a-f]{32}|\"request_id\":\"[0-9a-f]{32}\"")
+_ID: Final = re.compile(
+    rb"X-Request-Id: [0-9a-f]{32}|\r\nDate: [^\r]*|\"request_id\":\"[0-9a-f]{32}\""
+)
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 WORDS: Final = (
