@@ -96,6 +96,7 @@ class Standing:
         first, self._checked = not self._checked, True
         if (not problem) == self._is_well:
             self._streak = 0
+            self._why = problem  # of the last check: what was refused first may hang by now
             return False
         self._streak += 1
         needed = self._health.fall if self._is_well else self._health.rise

@@ -64,6 +64,15 @@ def test_a_change_is_told_once_and_with_its_reason() -> None:
     assert (it.usable, it.reason, it.risen) == (True, "", 4.0)
 
 
+def test_the_reason_is_that_of_the_last_check() -> None:
+    it = standing(HEALTH)
+    for at, (problem, reason) in enumerate(
+        [("refused", "refused"), ("status 503", "status 503"), ("", "status 503"), ("", "")]
+    ):
+        it.check(problem, float(at))
+        assert it.reason == reason
+
+
 def test_checks_without_a_rule_change_nothing() -> None:
     it = standing()
     assert not it.check("refused", 1.0)
