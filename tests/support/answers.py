@@ -58,12 +58,14 @@ class Answer:
 class Answers:
     """What a connection said, in order.
 
-    `rest` is what is not yet an answer, or no longer one (after a 101).
+    `rest` is what is not yet an answer, or no longer one (after a 101). `lacking` is how many bytes
+    at least must still come before there can be another answer.
     """
 
     all: list[Answer] = field(default_factory=list)
     rest: bytes = b""
     garbage: bool = False
+    lacking: int = 0
 
     @property
     def final(self) -> list[Answer]:
@@ -78,34 +80,37 @@ class Answers:
         return self.all[-1].complete and not self.all[-1].interim
 
 
-def parse_answers(data: bytes, *, eof: bool, methods: Sequence[str] = ()) -> Answers:
+def parse_answers(data: bytes | bytearray, *, eof: bool, methods: Sequence[str] = ()) -> Answers:
     """Read `data` as answers to requests with these `methods` (GET for all that are not named).
 
     `eof` says that the connection has ended: what is unfinished then comes out as not complete.
     """
     answers = Answers()
-    while data:
-        method = methods[len(answers.final)] if len(answers.final) < len(methods) else "GET"
-        head, found, tail = data.partition(b"\r\n\r\n")
-        if not found:
-            answers.garbage = eof or not b"HTTP/1.".startswith(data[:7])
+    at = final = 0
+    while at < len(data):
+        method = methods[final] if final < len(methods) else "GET"
+        end = data.find(b"\r\n\r\n", at)
+        if end < 0:
+            answers.garbage = eof or not b"HTTP/1.".startswith(bytes(data[at : at + 7]))
             break
-        answer = _parse_head(head)
+        answer = _parse_head(bytes(data[at:end]))
         if answer is None:
             answers.garbage = True
             break
         try:
-            used = _parse_body(answer, tail, eof=eof, method=method)
+            used = _parse_body(answer, data, end + 4, eof=eof, method=method)
         except MalformedAnswer:
             answers.garbage = True
             break
         if not answer.complete and not eof:
+            answers.lacking = max(0, end + 4 + used - len(data))
             break
         answers.all.append(answer)
-        data = tail[used:]
+        final += not answer.interim
+        at = end + 4 + used
         if answer.status == 101 or not answer.complete:
             break
-    answers.rest = data
+    answers.rest = bytes(data[at:])
     return answers
 
 
@@ -119,8 +124,11 @@ def _parse_head(head: bytes) -> Answer | None:
     return Answer(int(status[2]), int(status[1]), headers)
 
 
-def _parse_body(answer: Answer, data: bytes, *, eof: bool, method: str) -> int:
-    """Fill in body and `complete` from `data`; return how many bytes belong to the body."""
+def _parse_body(answer: Answer, data: bytes | bytearray, at: int, *, eof: bool, method: str) -> int:
+    """Fill in body and `complete` from `data[at:]`; return how many bytes belong to the body.
+
+    Of a body with a length that is not whole, and may become it, nothing is filled in.
+    """
     codings, lengths = answer.values("Transfer-Encoding"), answer.values("Content-Length")
     if len(codings) + len(lengths) > 1 or codings not in ([], ["chunked"]):
         raise MalformedAnswer(f"Transfer-Encoding {codings}, Content-Length {lengths}")
@@ -128,15 +136,18 @@ def _parse_body(answer: Answer, data: bytes, *, eof: bool, method: str) -> int:
         answer.complete = True
         return 0
     if codings:
-        answer.body, used, answer.complete = dechunk(data)
+        answer.body, used, answer.complete = dechunk(bytes(data[at:]))
         return used
     if not lengths:
-        answer.body, answer.complete = data, eof
-        return len(data)
+        answer.body, answer.complete = bytes(data[at:]), eof
+        return len(data) - at
     if not re.fullmatch("[0-9]+", lengths[0]):
         raise MalformedAnswer(f"Content-Length {lengths[0]}")
-    answer.body = data[: int(lengths[0])]
-    answer.complete = len(answer.body) == int(lengths[0])
+    length = int(lengths[0])
+    answer.complete = len(data) - at >= length
+    if not answer.complete and not eof:
+        return length
+    answer.body = bytes(data[at : at + length])
     return len(answer.body)
 
 

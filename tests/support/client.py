@@ -189,7 +189,7 @@ class RawClient:
 
     def answers(self, methods: Sequence[str] = ()) -> Answers:
         """Return what has arrived so far as answers to requests with these `methods`."""
-        return parse_answers(self.received, eof=self.eof, methods=methods)
+        return parse_answers(self._wire.received, eof=self.eof, methods=methods)
 
     def answer_from(self, start: int) -> Answer:
         """Return the whole answer that begins behind the first `start` bytes, the last there is."""
@@ -204,8 +204,14 @@ class RawClient:
         Fewer come back when the connection ends, or stops being HTTP, before.
         """
 
+        wanted = 0
+
         def enough() -> bool:
+            nonlocal wanted
+            if self.size < wanted and not self.eof:
+                return False
             answers = self.answers(methods)
+            wanted = self.size + answers.lacking
             return self.eof or answers.garbage or len(answers.final) >= count
 
         await self.wait(enough, deadline=deadline)

@@ -74,3 +74,17 @@ def test_what_is_not_http_is_garbage(data: bytes) -> None:
 def test_head_answer_has_no_body() -> None:
     answers = parse_answers(OK[:-2] + OK, eof=False, methods=("HEAD", "GET"))
     assert [a.body for a in answers.all] == [b"", b"ok"]
+
+
+@pytest.mark.parametrize(
+    ("data", "lacking"),
+    [
+        pytest.param(OK, 0, id="whole"),
+        pytest.param(OK + OK[:-2], 2, id="length"),
+        pytest.param(OK[:-3], 0, id="head"),
+        pytest.param(CHUNKED + b"9\r\n", 0, id="chunks"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\nabc", 0, id="until-eof"),
+    ],
+)
+def test_a_length_tells_how_much_must_still_come(data: bytes, lacking: int) -> None:
+    assert parse_answers(data, eof=False).lacking == lacking
