@@ -10,6 +10,7 @@ reached the event loop: what a client sees may be right while a task has died.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -192,6 +193,9 @@ class LocalGateway:
             assert not faults, "\n".join(faults)
 
     def _leave(self) -> None:
+        # A worker freezes all that is there when it starts, for good, and a run of tests starts
+        # thousands: what was garbage by then would stay, 2 GB in the end.
+        gc.unfreeze()
         logging.getLogger("gatelodge").removeHandler(self._handler)
         assert self._log is not None
         self._log.close()
