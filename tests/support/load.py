@@ -100,6 +100,7 @@ class Load:
         self._numbers = itertools.count(1)
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Task[None]] = set()
         self._driver: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -138,6 +139,10 @@ class Load:
             assert asyncio.get_running_loop().time() < end, self.report
             await asyncio.sleep(0.01)
 
+    async def settle(self) -> None:
+        """Wait until every request that is under way now has ended."""
+        await asyncio.wait([*self._requests, asyncio.create_task(asyncio.sleep(0))])
+
     @property
     def answered(self) -> int:
         """How many requests have been answered as they should."""
@@ -149,16 +154,19 @@ class Load:
         for connection in self._open:
             connection.doomed = connection.doomed or connection.port in doomed
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _drive(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not self._over.is_set():
-            self._spawn(self._request(next(self._numbers)))
+            task = self._spawn(self._request(next(self._numbers)))
+            self._requests.add(task)
+            task.add_done_callback(self._requests.discard)
             due += 1 / self._plan.rate
             await asyncio.sleep(max(0.0, due - loop.time()))
 
