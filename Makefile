@@ -16,7 +16,7 @@ MINUTES ?= 10
 # `make ci` and `make cov` put "coverage run -m" in front of pytest.
 RUNNER ?=
 
-.PHONY: help setup demo test e2e conformance conformance-peers run image fmt lint types bench siege fuzz cov ci fmt-check cov-report clean
+.PHONY: help setup demo test e2e endurance conformance conformance-peers run image fmt lint types bench siege fuzz cov ci fmt-check cov-report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ e2e: .venv/.installed-dev .venv/.installed-fuzz ## tests with real processes; ne
 	scripts/install-chromium.sh
 	scripts/install-systemd.sh
 	$(PY) -m pytest tests/e2e $(ARGS)
+
+endurance: .venv/.installed-dev ## restarts, reloads, rollouts and failing endpoints at full length: half an hour (Linux; root)
+	scripts/install-systemd.sh
+	GATELODGE_NEVER_DROPS=1 IDLE_REQUESTS=10000 $(PY) -m pytest -s tests/e2e/test_never_drops.py \
+		tests/e2e/test_endpoints_under_load.py tests/e2e/test_kubernetes.py tests/e2e/test_systemd.py \
+		tests/e2e/test_idle_backends.py $(ARGS)
 
 conformance: .venv/.installed-dev ## the attack cases against the gateway, or against any proxy (docs/conformance.md)
 	$(PY) -m tests.hostile run $(if $(TARGET),--target $(TARGET)) $(if $(UPSTREAM),--upstream $(UPSTREAM)) \
