@@ -15,6 +15,10 @@ OWN: Final = 0
 """The key of a worker's own socket; others have the number of the worker whose they are."""
 _LAST_CALLS: Final = 100
 """Turns of the loop for which connections may go on to come before the sockets are closed."""
+_LAST_STEPS: Final = 5
+"""Turns of the loop until a connection that was taken from the queue has its protocol: one with
+uvloop, up to three with asyncio.
+"""
 
 
 class Accepting:
@@ -50,12 +54,16 @@ class Accepting:
             server.close()
 
     async def stop(self) -> None:
-        """Close all at a moment at which nobody waits in a queue: the kernel would reset those."""
+        """Close all at a moment at which nobody waits in a queue: the kernel would reset those.
+        When it returns, every connection that was accepted has its protocol.
+        """
         for _ in range(_LAST_CALLS):
             if not any(has_callers(each) for each in self._sockets.values()):
                 break
             await asyncio.sleep(0)  # the loop accepts them
         self.close()
+        for _ in range(_LAST_STEPS):
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         """Close all now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 
@@ -150,3 +151,23 @@ async def test_shared_limits_without_their_package_keep_a_worker_from_starting(
     with pytest.raises(ValueError, match=r"pip install 'gatelodge\[redis\]'"):
         await gateway.__aenter__()
     assert gateway.worker.addresses == {}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_one_that_was_accepted_as_the_socket_closed_is_answered(turns: int) -> None:
+    """The loop makes a connection's protocol a turn or two after it has taken it from the queue."""
+    config = settings("http://127.0.0.1:1", drain={"delay": "0s", "timeout": "20s"})
+    async with LocalGateway(config) as gateway:
+        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            draining = asyncio.ensure_future(gateway.drain())
+            await gateway.worker.deaf.wait()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not draining.done()  # or the process would be gone by now
+            client.send(request("GET", "/nowhere"))
+            client.setblocking(False)
+            answer = await asyncio.get_running_loop().sock_recv(client, 4096)
+            assert answer.startswith(b"HTTP/1.1 404 ")
+            await draining
