@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -30,6 +29,7 @@ import yaml
 from tests.support.endpoint import POINTS, EndpointProcess, Record
 from tests.support.gateway import GatewayProcess
 from tests.support.load import Failure, Load, Plan, kind_of
+from tests.support.ports import free_port
 from tests.support.worker import settings, signed_in
 
 pytestmark = pytest.mark.slow
@@ -301,8 +301,7 @@ async def test_answers_that_break_off(
 async def test_dns_changes(tmp_path: Path, workers: int) -> None:
     """The gateway asks the system; that one's answers come from a file."""
     hosts = tmp_path / "hosts"
-    with socket.create_server(("127.0.0.2", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.2")
     addresses = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "::1"]
     states = [addresses[:2], addresses[1:3], [], addresses[2:], addresses[3:], [], addresses]
     hosts.write_text(named(addresses[:1]))

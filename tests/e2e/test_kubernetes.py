@@ -12,7 +12,6 @@ import asyncio
 import copy
 import os
 import re
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ import yaml
 from tests.support.gateway import ROOT
 from tests.support.load import Load, Plan
 from tests.support.pod import Endpoints, Pod, Program
+from tests.support.ports import free_port
 from tests.support.processes import stopped
 from tests.support.worker import COOKIE, SECRET, token
 
@@ -62,12 +62,6 @@ def sidecar_of(spec: dict[str, Any]) -> dict[str, Any]:
 def config_text() -> str:
     text: str = documents()["ConfigMap"]["data"]["gatelodge.yaml"]
     return text
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Node:
@@ -180,8 +174,11 @@ async def test_a_sidecar_that_is_killed_costs_what_it_had(tmp_path: Path) -> Non
                     await load.reach(60)
                     gateway = pod.containers["gatelodge"]
                     await stopped(gateway.process.pid)
-                    load.doom(endpoints.clients_of(name))
-                    gateway.process.kill()
+                    async with load.held():
+                        # Until the balancer has handed on what it had accepted.
+                        await asyncio.sleep(0.5)
+                        load.doom(endpoints.clients_of(name))
+                        gateway.process.kill()
                     for is_served in (False, True):
                         while pod.is_served != is_served:  # noqa: ASYNC110 - nobody tells
                             await asyncio.sleep(0.02)

@@ -11,7 +11,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ import yaml
 from tests.support.balancers import Balancer
 from tests.support.gateway import GatewayProcess
 from tests.support.load import Load, Plan
+from tests.support.ports import free_port
 from tests.support.processes import children_of, ports_of, state_of, stopped
 from tests.support.service import Service
 from tests.support.worker import settings, signed_in
@@ -45,12 +45,6 @@ PLAN: Final = Plan(rate=RATE, sockets=3, headers=signed_in() + "\r\n")
 async def services() -> AsyncIterator[list[Service]]:
     async with Service("a") as a, Service("b") as b, Service("c") as c:
         yield [a, b, c]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def text_of(services: list[Service], **sections: Any) -> str:

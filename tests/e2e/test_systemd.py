@@ -13,7 +13,6 @@ import json
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import yaml
 from tests.support.certificates import Authority
 from tests.support.gateway import ROOT
 from tests.support.load import Load, Plan
+from tests.support.ports import free_port
 from tests.support.processes import ports_of, stopped
 from tests.support.service import Service
 from tests.support.systemd import Systemd, missing
@@ -49,12 +49,6 @@ FAST: Final = "RestartSec=100ms\n[Unit]\nStartLimitBurst=1\n"
 UNITS: Final = ROOT / "deploy" / "systemd"
 SERVICE: Final = "gatelodge.service"
 SOCKET: Final = "gatelodge.socket"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Installed:

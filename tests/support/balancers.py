@@ -7,7 +7,6 @@ Each gets the text of its configuration, in which `@PORT@` stands for the port t
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sysconfig
 import time
@@ -15,22 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.ports import free_port
+
 _START: Final = 30.0
 """Seconds for a program to listen on a machine with better things to do."""
 _POLL: Final = 0.01
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Balancer:
     """One process. A machine without the program fails the test, it does not skip it."""
 
     def __init__(self, name: str, command: list[str], text: str, folder: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._file = folder / f"{name}.conf"
         self._log = folder / f"{name}.log"
         self._file.write_text(text.replace("@PORT@", str(self.port)), encoding="utf-8")

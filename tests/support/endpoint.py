@@ -27,6 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.ports import free_port
 from tests.support.service import Service
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ class EndpointProcess:
         self.file.touch()
         self._mode.write_text("well")
         self._process: subprocess.Popen[bytes] | None = None
-        self.host, self.port = host, port
+        self.host, self.port = host, port or free_port(host)
 
     def __repr__(self) -> str:
         return f"<EndpointProcess {self.name} {self.url}>"

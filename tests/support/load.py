@@ -22,6 +22,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -99,6 +100,8 @@ class Load:
         self._idle: list[_Connection] = []
         self._numbers = itertools.count(1)
         self._over = asyncio.Event()
+        self._goes = asyncio.Event()
+        self._goes.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: set[asyncio.Task[None]] = set()
         self._driver: asyncio.Task[None] | None = None
@@ -139,6 +142,15 @@ class Load:
             assert asyncio.get_running_loop().time() < end, self.report
             await asyncio.sleep(0.01)
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Begin no request meanwhile."""
+        self._goes.clear()
+        try:
+            yield
+        finally:
+            self._goes.set()
+
     async def settle(self) -> None:
         """Wait until every request that is under way now has ended."""
         await asyncio.wait([*self._requests, asyncio.create_task(asyncio.sleep(0))])
@@ -164,6 +176,9 @@ class Load:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not self._over.is_set():
+            if not self._goes.is_set():
+                await self._goes.wait()
+                due = loop.time()
             task = self._spawn(self._request(next(self._numbers)))
             self._requests.add(task)
             task.add_done_callback(self._requests.discard)
