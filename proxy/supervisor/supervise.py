@@ -55,9 +55,12 @@ async def _supervise(config: Config, source: ConfigSource) -> int:
     try:
         await supervisor.start()
     except (OSError, ValueError, RuntimeError) as error:
-        _log.error("cannot start", extra={"reason": told(error)})
-        await supervisor.stop()
-        return 1
+        # systemd tells all of our processes to end, also one that still starts: no reason to cut
+        # off what the others have.
+        if not ended.done():
+            _log.error("cannot start", extra={"reason": told(error)})
+            await supervisor.stop()
+            return 1
     return await run_until(ended, supervisor, notifier)
 
 

@@ -21,6 +21,7 @@ import yaml
 from tests.support.certificates import Authority
 from tests.support.client import RawClient, exchange
 from tests.support.gateway import ROOT, GatewayProcess
+from tests.support.processes import children_of, stopped
 from tests.support.scripts import Held
 from tests.support.upstream import StubUpstream
 from tests.support.valkey import Valkey
@@ -180,11 +181,6 @@ async def test_others_accept_for_one_that_cannot_come_back(tmp_path: Path) -> No
         before = {row["number"]: row["requests"] for row in status["workers"]}
         while (await admin.status())["workers"][0]["requests"] == before[1]:
             assert (await ask(admin, "/public/x")).status == 200
-
-
-def children_of(pid: int) -> list[int]:
-    told = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-    return [int(each) for each in told.split()]
 
 
 async def test_others_accept_for_one_that_stands_still(tmp_path: Path) -> None:
@@ -375,6 +371,30 @@ async def test_a_start_that_fails_is_one_clear_line_and_an_end(tmp_path: Path) -
     assert await gateway.wait() == 1
     assert [line["event"] for line in gateway.log_lines()].count("cannot start") == 1
     assert "Traceback" not in gateway.log_text()
+
+
+async def test_an_end_while_a_worker_starts_finishes_what_the_others_have(tmp_path: Path) -> None:
+    """systemd sends TERM to every process of a service."""
+    held = Held()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with StubUpstream() as upstream:
+        upstream.script("/public/held", held)
+        gateway = GatewayProcess(text_of(upstream.url, listen=f"127.0.0.1:{port}"), tmp_path)
+        gateway.spawn()
+        while len(children := children_of(gateway.process.pid)) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await stopped(starts := children[1])
+        await gateway.wait_for_log(lambda line: line["event"] == "worker serves")
+        asked = asyncio.ensure_future(exchange(port, request("GET", "/public/held")))
+        await upstream.wait(lambda: len(upstream.requests) == 1)
+        gateway.process.send_signal(signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            os.kill(starts, number)
+        await gateway.wait_for_log(lambda line: line["event"] == "draining")
+        held.go.set()
+        assert (await asked).status == 200
+        assert await gateway.wait() == 0
 
 
 async def test_an_address_in_use_ends_the_start(tmp_path: Path) -> None:
