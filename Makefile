@@ -13,12 +13,14 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 MINUTES ?= 10
-# Where `make ci` cuts the tests, so that four parts take about as long and run beside each other. What
-# is not named is in the other part of its kind, so nothing is left out.
-TESTS_CUT := tests/corridor
-E2E_CUT := tests/e2e/browser tests/e2e/test_authjs_app.py tests/e2e/test_siege.py
+# Where `make ci` cuts the tests, so that five parts take about as long and run beside each other. The
+# last part of each kind is all that the others do not name, so nothing is left out.
+COV_1 := tests/supervisor $(wildcard tests/corridor/test_[a-l]*.py)
+COV_2 := tests/worker $(wildcard tests/corridor/test_[m-z]*.py)
+E2E_1 := tests/e2e/browser $(addprefix tests/e2e/test_,authjs_app.py siege.py idle_backends.py load_balancers.py)
+ignoring = $(addprefix --ignore=,$(1))
 
-.PHONY: help setup demo test e2e endurance conformance conformance-peers run image fmt lint types bench siege fuzz cov ci fmt-check cov-cut cov-others e2e-tools e2e-cut e2e-others clean
+.PHONY: help setup demo test e2e endurance conformance conformance-peers run image fmt lint types bench siege fuzz cov ci fmt-check cov-1 cov-2 cov-3 e2e-tools e2e-1 e2e-2 clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,11 +40,11 @@ e2e-tools: .venv/.installed-dev .venv/.installed-fuzz
 	scripts/install-chromium.sh
 	scripts/install-systemd.sh
 
-e2e-cut: e2e-tools
-	$(PY) -m pytest $(E2E_CUT) $(ARGS)
+e2e-1: e2e-tools
+	$(PY) -m pytest $(E2E_1) $(ARGS)
 
-e2e-others: e2e-tools
-	$(PY) -m pytest tests/e2e $(E2E_CUT:%=--ignore=%) $(ARGS)
+e2e-2: e2e-tools
+	$(PY) -m pytest tests/e2e $(call ignoring,$(E2E_1)) $(ARGS)
 
 endurance: .venv/.installed-dev ## restarts, reloads, rollouts and failing endpoints at full length: half an hour (Linux; root)
 	scripts/install-systemd.sh
@@ -85,20 +87,20 @@ fuzz: .venv/.installed-dev .venv/.installed-fuzz ## hostile input against oracle
 	$(PY) -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 # The floors rise and never fall. What is pure has no excuse.
-cov: cov-cut cov-others ## the tests with branch coverage, and its floors
-	$(PY) -m coverage combine .coverage.cut .coverage.others
+cov: cov-1 cov-2 cov-3 ## the tests with branch coverage, and its floors
+	$(PY) -m coverage combine .coverage.1 .coverage.2 .coverage.3
 	$(PY) -m coverage report --fail-under=90
 	$(PY) -m coverage report --fail-under=95 --include='proxy/core/*,proxy/config/*,proxy/errors.py'
 
-cov-cut: .venv/.installed-dev
-	COVERAGE_FILE=.coverage.cut $(PY) -m coverage run -m pytest $(TESTS_CUT) $(ARGS)
+cov-1 cov-2: .venv/.installed-dev
+	COVERAGE_FILE=.coverage.$(@:cov-%=%) $(PY) -m coverage run -m pytest $(COV_$(@:cov-%=%)) $(ARGS)
 
-cov-others: .venv/.installed-dev
-	COVERAGE_FILE=.coverage.others $(PY) -m coverage run -m pytest --ignore=tests/e2e $(TESTS_CUT:%=--ignore=%) $(ARGS)
+cov-3: .venv/.installed-dev
+	COVERAGE_FILE=.coverage.3 $(PY) -m coverage run -m pytest $(call ignoring,tests/e2e $(COV_1) $(COV_2)) $(ARGS)
 
-# Many tests wait for a process or a deadline, so four at a time keep two cores busy.
+# Many tests wait for a process or a deadline, so five at a time keep two cores busy.
 ci: fmt-check lint types ## what .ci/run runs
-	$(MAKE) -j4 --output-sync=target e2e-others e2e-cut cov
+	$(MAKE) -j5 --output-sync=target e2e-1 e2e-2 cov
 
 fmt-check: .venv/.installed-dev
 	$(PY) -m ruff format --check .

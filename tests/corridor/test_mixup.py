@@ -26,6 +26,8 @@ BOTH_LOOPS = True
 
 Way = Callable[[Exchange, bytes], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nX-Number: %b\r\n"
+_LARGE = 500_000
+"""Bytes of an answer that no buffer on its way holds."""
 
 
 def body_of(number: bytes, size: int = 300) -> bytes:
@@ -46,7 +48,7 @@ async def plain(exchange: Exchange, number: bytes) -> None:
 
 async def large(exchange: Exchange, number: bytes) -> None:
     await exchange.read_body()
-    await exchange.send(whole(number, 100_000))
+    await exchange.send(whole(number, _LARGE // len(body_of(number, 1))))
 
 
 async def chunked(exchange: Exchange, number: bytes) -> None:
