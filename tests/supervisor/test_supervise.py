@@ -21,7 +21,7 @@ import yaml
 from tests.support.certificates import Authority
 from tests.support.client import RawClient, exchange
 from tests.support.gateway import ROOT, GatewayProcess
-from tests.support.processes import children_of, stopped
+from tests.support.processes import children_of, stopped, words_of
 from tests.support.scripts import Held
 from tests.support.upstream import StubUpstream
 from tests.support.valkey import Valkey
@@ -373,6 +373,12 @@ async def test_a_start_that_fails_is_one_clear_line_and_an_end(tmp_path: Path) -
     assert "Traceback" not in gateway.log_text()
 
 
+def workers_of(gateway: GatewayProcess) -> list[int]:
+    """Return the children whose own program has begun."""
+    children = children_of(gateway.process.pid)
+    return [each for each in children if "proxy.supervisor.child" in words_of(each)]
+
+
 async def test_an_end_while_a_worker_starts_finishes_what_the_others_have(tmp_path: Path) -> None:
     """systemd sends TERM to every process of a service."""
     held = Held()
@@ -382,9 +388,10 @@ async def test_an_end_while_a_worker_starts_finishes_what_the_others_have(tmp_pa
         upstream.script("/public/held", held)
         gateway = GatewayProcess(text_of(upstream.url, listen=f"127.0.0.1:{port}"), tmp_path)
         gateway.spawn()
-        while len(children := children_of(gateway.process.pid)) < 2:  # noqa: ASYNC110
+        # Not before its own program has begun: until then the supervisor waits for just that.
+        while len(workers := workers_of(gateway)) < 2:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
-        await stopped(starts := children[1])
+        await stopped(starts := workers[1])
         await gateway.wait_for_log(lambda line: line["event"] == "worker serves")
         asked = asyncio.ensure_future(exchange(port, request("GET", "/public/held")))
         await upstream.wait(lambda: len(upstream.requests) == 1)

@@ -18,6 +18,11 @@ def children_of(pid: int) -> list[int]:
     return [int(each) for each in told.split()]
 
 
+def words_of(pid: int) -> list[str]:
+    """Return the words of its command; of its parent's until it has begun its own program."""
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")[:-1]
+
+
 def state_of(pid: int) -> str:
     """Return the letter of its state."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
