@@ -11,6 +11,11 @@ WebSockets echo all the while.
 
 Every answer is checked to be the one to this very request. An exchange fails whatever the reason;
 where a test has killed a process, it says before which connections were lost with it (`doom`).
+
+A server may close a connection that has been idle, and its end may cross with the next request.
+Then nobody has seen the request, and clients send it again on a new connection (RFC 9112 section
+9.3.1; browsers do so with a POST, too). So do these, if the connection had been idle for a while,
+and count it.
 """
 
 from __future__ import annotations
@@ -35,6 +40,8 @@ _PATIENCE: Final = 60.0
 """Seconds after which an answer does not come any more, on a machine with better things to do."""
 _PIECE: Final = 16 << 10
 _SIZES: Final = {"upload": 4 * _PIECE, "post": 100, "get": 0}
+_IDLE: Final = 0.5
+"""Seconds after which a connection counts as one that a server may close."""
 _PAUSE: Final = 0.02
 """Seconds between two pieces of an upload."""
 
@@ -80,6 +87,8 @@ class _Connection:
         self.port: int = writer.get_extra_info("sockname")[1]
         self.doomed = False
         self.uses = 0
+        self.idle_since = 0.0
+        self.was_idle = False
 
 
 class Load:
@@ -185,8 +194,8 @@ class Load:
             due += 1 / self._plan.rate
             await asyncio.sleep(max(0.0, due - loop.time()))
 
-    async def _request(self, number: int) -> None:
-        is_new = number % 4 == 0
+    async def _request(self, number: int, *, again: bool = False) -> None:
+        is_new = again or number % 4 == 0
         what = kind_of(number) + (" new" if is_new else " kept")
         connection = None if is_new else self._take()
         began = asyncio.get_running_loop().time()
@@ -195,6 +204,11 @@ class Load:
                 connection = connection or await self._connect()
                 kept = await self._exchange(connection, number)
         except (Lost, OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            if connection is not None and _has_crossed(connection, error):
+                self.counts["crossed with the end of an idle connection"] += 1
+                self._close(connection)
+                await self._request(number, again=True)
+                return
             self._note(f"{self._plan.path}/{number}", what, connection, error)
         else:
             self.counts[f"{what} ok"] += 1
@@ -206,6 +220,7 @@ class Load:
         if is_new:
             self._close(connection)
         else:
+            connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
 
     def _take(self) -> _Connection | None:
@@ -213,6 +228,8 @@ class Load:
         while self._idle:
             connection = self._idle.pop()
             if not connection.reader.at_eof() and connection.reader.exception() is None:
+                idle = asyncio.get_running_loop().time() - connection.idle_since
+                connection.was_idle = idle >= _IDLE
                 return connection
             self.counts["idle connection closed"] += 1
             self._close(connection)
@@ -314,6 +331,15 @@ class Load:
                 break
             await asyncio.sleep(5 * _PAUSE)
         self._close(connection)
+
+
+def _has_crossed(connection: _Connection, error: Exception) -> bool:
+    """Whether a connection that had been idle ended without a byte of the answer."""
+    if not connection.was_idle or connection.doomed:
+        return False
+    if isinstance(error, asyncio.IncompleteReadError):
+        return not error.partial
+    return isinstance(error, ConnectionResetError | BrokenPipeError)
 
 
 def _refused(head: bytes, body: bytes) -> Lost:
