@@ -16,6 +16,7 @@ from proxy.config.problems import ConfigError
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
+    from proxy.config.units import Address
 
 _DESCRIPTION: Final = (
     "Withdraws readiness at once; after drain.delay every answer is the last on its connection, "
@@ -35,14 +36,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Return 0 once the gateway lets its clients go, else 1 after saying what happened."""
     address = adminask.address_of(args)
-    config = None if address is not None and is_private(address) else _config(args)
+    config = _config(args)
     if address is None:
         address = config.admin if config is not None else adminask.parse(adminask.DEFAULT)
     headers = [f"{MEANT}: drain", "Content-Length: 0"]
-    if config is not None and config.admin_token is not None:
+    # The token is for the listener that it belongs to, and for nobody else who is asked.
+    if config is not None and config.admin_token is not None and _reaches(address, config.admin):
         headers.append(f"Authorization: Bearer {config.admin_token.get_secret_value()}")
     question = adminask.Question("POST /-/drain", args.timeout, tuple(headers))
     return 0 if adminask.succeeds("drain", address, question) else 1
+
+
+def _reaches(asked: Address, bound: Address) -> bool:
+    """Whether who asks at `asked` gets to the listener at `bound`."""
+    if asked.path is not None or bound.path is not None:
+        return asked.path == bound.path
+    return asked.port == bound.port and (asked.host == bound.host or is_private(asked))
 
 
 def _config(args: argparse.Namespace) -> Config | None:

@@ -126,9 +126,11 @@ async def run(end: socket.socket, loans: socket.socket, listener: socket.socket)
     await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
     if child.worker is not None:
         drained = loop.create_task(child.worker.drain())
-        await child.worker.deaf.wait()
+        deaf = loop.create_task(child.worker.deaf.wait())
+        await asyncio.wait({drained, deaf}, return_when=asyncio.FIRST_COMPLETED)
         await answerer.tell(messages.Deaf())
         await drained
+        deaf.cancel()
     for task in (asked, ended):
         task.cancel()
     return 0

@@ -19,6 +19,7 @@ from proxy.supervisor.channel import ChannelClosed
 from proxy.supervisor.process import WorkerProcess
 from proxy.telemetry.figures import added, counters_of
 from proxy.worker.reload import told
+from proxy.worker.sockets import has_callers
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
@@ -34,6 +35,8 @@ _SERVED: Final = 2
 """The most of these that one counts for which has served: where it was the only one, connections
 wait for its successor.
 """
+_START: Final = 60.0
+"""Seconds within which a worker must serve, on a machine with better things to do."""
 _POLL: Final = 1.0
 """Seconds between two reports: the most that is missing of the counters of a worker that is
 killed.
@@ -93,7 +96,10 @@ class Slot:
     async def _start(self) -> str:
         worker = await WorkerProcess.spawn(self.listener)
         try:
-            problem = await self._begin(worker)
+            async with asyncio.timeout(_START):
+                problem = await self._begin(worker)
+        except TimeoutError:
+            problem = f"it does not serve within {_START:g} s"
         except ChannelClosed:
             problem = f"it ended while it started: {_end_of(await asyncio.shield(worker.ended))}"
         except asyncio.CancelledError:
@@ -129,14 +135,19 @@ class Slot:
                 await self._attend(self.worker)
             self.restarts += 1
             await asyncio.sleep(_PAUSES[min(self._early, len(_PAUSES) - 1)])
-            try:
-                problem = await self._start()
-            except OSError as error:
-                problem = told(error)
-            if problem:
+            if not await self._restart():
                 self._early += 1
-                extra = {"number": self.number, "reason": problem}
-                _log.error("worker cannot start", extra=extra)
+
+    async def _restart(self) -> bool:
+        """Start a worker; return whether one serves."""
+        try:
+            problem = await self._start()
+        except OSError as error:
+            problem = told(error)
+        if problem:
+            extra = {"number": self.number, "reason": problem}
+            _log.error("worker cannot start", extra=extra)
+        return not problem
 
     async def _attend(self, worker: WorkerProcess) -> None:
         """Wait until it accepts no more connections."""
@@ -192,10 +203,17 @@ class Slot:
         last one that has it, which does so when nobody waits in its queue.
         """
         await self._stop_keeping()
-        if self.worker is None:  # who waits for the next one waits in vain otherwise
-            await self._start()
+        # Who waits for the next one waits in vain otherwise.
+        if not self._is_served and has_callers(self.listener):
+            await self._restart()
         self.listener.close()
         await asyncio.gather(*(process.drain() for process in self.processes))
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether there is a worker that accepts, as far as one can know."""
+        worker = self.worker
+        return worker is not None and not worker.deaf.is_set() and not worker.ended.done()
 
     async def stop(self) -> None:
         """End every process now."""

@@ -62,12 +62,13 @@ class SupervisorState:
         """Whether requests are welcome, and why not: they are if a worker welcomes them."""
         if self.phase != "ready":
             return False, self.phase
-        states = [slot.worker.state for slot in self._supervisor.slots if slot.worker is not None]
+        workers = [slot.worker for slot in self._supervisor.slots if slot.worker is not None]
+        states = [worker.state for worker in workers if not worker.is_slow]
         known = [state for state in states if state is not None]
         for state in known:
             if state.ready:
                 return True, self._supervisor.reloader.word
-        return False, known[0].word if known else "no worker"
+        return False, known[0].word if known else "no worker answers"
 
     async def reload(self) -> tuple[int, Sequence[str]]:
         """Read the configuration anew; return the generation in use, and why it is not the new

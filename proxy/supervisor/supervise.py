@@ -87,6 +87,7 @@ class Supervisor:
         self._given = given
         self._watch: asyncio.Task[None] | None = None
         self._closes_at: float | None = None
+        self._closes = False
         self._lending: set[asyncio.Task[None]] = set()
         self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
         self._admin_socket: socket.socket | None = None
@@ -165,7 +166,7 @@ class Supervisor:
 
     def settle(self) -> None:
         """Lend the sockets that nobody accepts from to all workers there are."""
-        if self.state.phase == "starting":
+        if self.state.phase == "starting" or self._closes:
             return
         for worker in [slot.worker for slot in self.slots if slot.worker is not None]:
             task = asyncio.get_running_loop().create_task(self._lend(worker))
@@ -214,6 +215,7 @@ class Supervisor:
         """End without losing a request. Until connections close, workers are replaced as ever."""
         await self.depart()
         await asyncio.sleep(self.departs_in() or 0.0)
+        self._closes = True  # whoever has a socket on loan closes it in a drain of its own
         await self._stop_changes()
         await asyncio.gather(*(slot.drain() for slot in self.slots))
         await self.stop()

@@ -40,6 +40,16 @@ def test_it_asks_with_what_no_web_page_can_send(gatelodge: Gatelodge, listen: Li
     ]
 
 
+def test_the_token_goes_to_its_listener_alone(gatelodge: Gatelodge, listen: Listen) -> None:
+    listening, port = tcp()
+    for bound, is_sent in ((f"0.0.0.0:{port}", True), ("0.0.0.0:1", False), ("unix:/a", False)):
+        Path("gatelodge.yaml").write_text(CONFIG.format(admin=bound) + f"admin_token: {TOKEN}\n")
+        listener = listen(listening.dup(), OK)
+        assert gatelodge("drain", "--admin", f"127.0.0.1:{port}").code == 0
+        assert (TOKEN.encode() in listener.asked) is is_sent
+    listening.close()
+
+
 @pytest.mark.parametrize("named", ["option", "variable"])
 def test_address_and_token_are_the_configuration_s(
     gatelodge: Gatelodge, listen: Listen, monkeypatch: pytest.MonkeyPatch, named: str

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.config.model import Config
 from proxy.supervisor import slot
+from proxy.supervisor.process import WorkerProcess
 from proxy.supervisor.slot import _PAUSES, Slot
 from tests.supervisor.test_child import config_of
 from tests.support.client import RawClient, exchange
@@ -158,6 +159,33 @@ async def test_a_drain_serves_who_waits_for_the_next_worker(wanted: Wanted) -> N
         await wanted.slot.drain()
         [answer] = await client.read_answers()
     assert answer.status == 404
+
+
+async def test_a_drain_serves_who_waits_though_nobody_knows_yet_of_the_end(wanted: Wanted) -> None:
+    assert await wanted.slot.start() == ""
+    await wanted.slot._stop_keeping()
+    worker = wanted.slot.worker
+    assert worker is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    async with RawClient(wanted.port) as client:
+        await client.send(request("GET", "/nowhere"))
+        os.kill(worker.pid, signal.SIGKILL)
+        await asyncio.wait({worker.ended})
+        await wanted.slot.drain()
+        [answer] = await client.read_answers()
+    assert answer.status == 404
+
+
+async def test_one_that_does_not_come_to_serve_is_given_up(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(WorkerProcess, "begin", never)
+    monkeypatch.setattr(slot, "_START", 0.2)
+    assert await wanted.slot.start() == "it does not serve within 0.2 s"
 
 
 async def test_a_drain_closes_the_socket_when_nobody_accepts_any_more(wanted: Wanted) -> None:

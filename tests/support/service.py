@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Final, Self
 
 LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_BACKLOG: Final = 2048
+"""What waits behind a restart comes at once; asyncio's own limit is 100."""
 _KEY: Final = re.compile(rb"\r\nsec-websocket-key: *(\S+)\r\n", re.IGNORECASE)
 _SWITCHED: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -30,7 +32,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, *self._where)
+        self._server = await asyncio.start_server(self._serve, *self._where, backlog=_BACKLOG)
         return self
 
     async def __aexit__(
