@@ -12,6 +12,7 @@ import asyncio
 import copy
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -204,6 +205,30 @@ async def test_a_sidecar_that_is_killed_costs_what_it_had(tmp_path: Path) -> Non
     assert load.failed == []
     restarts = [[each.restarts for each in pod.containers.values()] for pod, _ in pods]
     assert restarts == [[ROUNDS, 0]] * 2
+
+
+OLDEST: Final = ["--kubernetes-version", "1.29"]
+"""The first Kubernetes that has sidecars without a feature gate."""
+
+
+@pytest.mark.parametrize("version", [OLDEST, []], ids=["oldest", "newest"])
+def test_the_manifest_is_valid_by_the_schemas_of_kubernetes(version: list[str]) -> None:
+    validated = validate(MANIFEST, *version)
+    assert validated.returncode == 0, validated.stdout + validated.stderr
+    assert len(re.findall("passed for resource", validated.stdout)) == len(documents())
+
+
+def test_a_misspelled_key_is_not_valid(tmp_path: Path) -> None:
+    manifest = tmp_path / "gatelodge.yaml"
+    manifest.write_text(MANIFEST.read_text(encoding="utf-8").replace("preStop", "prestop"))
+    assert validate(manifest).returncode != 0
+
+
+def validate(manifest: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = str(Path(sys.executable).with_name("kubernetes-validate"))
+    return subprocess.run(
+        [command, "--strict", *options, str(manifest)], capture_output=True, text=True, check=False
+    )
 
 
 def test_the_documented_lines_are_those_of_the_manifest() -> None:
