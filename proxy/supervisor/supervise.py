@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +17,7 @@ from proxy.supervisor.state import SupervisorState
 from proxy.telemetry import logs
 from proxy.telemetry.metrics import Metrics
 from proxy.worker.reload import Reloader, told
-from proxy.worker.serve import ending, new_event_loop, run_until
+from proxy.worker.serve import ending, new_event_loop, on_hangup, run_until
 from proxy.worker.sockets import announce, bind, bind_group, refuse_useless
 from proxy.worker.systemd import Notifier, take_sockets
 from proxy.worker.watch import Watch
@@ -51,7 +50,7 @@ async def _supervise(config: Config, source: ConfigSource) -> int:
     ended = ending()  # before anybody can learn that there is something to end
     notifier = Notifier(os.environ)
     supervisor = Supervisor(config, source, take_sockets(os.environ), notifier)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reloader.ask)
+    on_hangup(supervisor.reloader.ask)
     try:
         await supervisor.start()
     except (OSError, ValueError, RuntimeError) as error:
