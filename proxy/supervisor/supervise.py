@@ -34,6 +34,8 @@ _log = logging.getLogger("gatelodge.supervisor")
 
 _REPORTS: Final = 1.0
 """Seconds that operators wait for all workers."""
+_LEND_AGAIN: Final = 1.0
+"""Seconds before a worker is lent again what it could not take, as when it had no files left."""
 
 
 def supervise(config: Config, source: ConfigSource) -> int:
@@ -88,6 +90,7 @@ class Supervisor:
         self._closes_at: float | None = None
         self._closes = False
         self._lending: set[asyncio.Task[None]] = set()
+        self._lending_again: set[WorkerProcess] = set()
         self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
         self._admin_socket: socket.socket | None = None
 
@@ -173,13 +176,21 @@ class Supervisor:
             task.add_done_callback(self._lending.discard)
 
     async def _lend(self, worker: WorkerProcess) -> None:
-        try:
-            await worker.borrow(lambda: self._unserved(worker))
-        except ChannelClosed:
-            pass  # the others do
-        except OSError as error:
-            extra = {"pid": worker.pid, "reason": told(error)}
-            _log.warning("worker cannot accept for another one", extra=extra)
+        while not self._closes:
+            try:
+                await worker.borrow(lambda: self._unserved(worker))
+            except ChannelClosed:
+                return  # the others do
+            except OSError as error:
+                extra = {"pid": worker.pid, "reason": told(error)}
+                _log.warning("worker cannot accept for another one", extra=extra)
+            else:
+                return
+            if worker in self._lending_again:
+                return
+            self._lending_again.add(worker)
+            await asyncio.sleep(_LEND_AGAIN)
+            self._lending_again.discard(worker)
 
     def _unserved(self, borrower: WorkerProcess) -> dict[int, socket.socket]:
         """Return the sockets that nobody accepts from, or one who stands still, by the numbers of
