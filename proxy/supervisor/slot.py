@@ -97,19 +97,17 @@ class Slot:
         worker = await WorkerProcess.spawn(self.listener)
         try:
             async with asyncio.timeout(_START):
-                problem = await self._begin(worker)
+                problem = await self._begin(worker) or await self._accept(worker)
         except TimeoutError:
             problem = f"it does not serve within {_START:g} s"
         except ChannelClosed:
             problem = f"it ended while it started: {_end_of(await asyncio.shield(worker.ended))}"
         except asyncio.CancelledError:
-            await worker.kill()
+            await self._give_up(worker)
             raise
         if problem:
-            await worker.kill()
+            await self._give_up(worker)
             return problem
-        self.worker = worker
-        self.processes.add(worker)
         follower = asyncio.get_running_loop().create_task(self._follow(worker))
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
@@ -118,15 +116,34 @@ class Slot:
         return ""
 
     async def _begin(self, worker: WorkerProcess) -> str:
-        """Let it serve by the configuration that is wanted when it has begun."""
-        problem = await worker.begin(config := self._owner.config, self.number)
-        while not problem and config is not self._owner.config:
-            problem = await worker.prepare(config := self._owner.config)
-            if not problem:
-                await worker.commit(config)
-        if not problem and (delay := self._owner.departs_in()) is not None:
-            await worker.depart(delay)
+        """Let it get ready for what is wanted when it is; return why it cannot."""
+        problem = await worker.begin(self._owner.config, self.number)
+        departs = False
+        while not problem:
+            if worker.config is not (config := self._owner.config):
+                problem = await worker.prepare(config)
+                if not problem:
+                    await worker.commit(config)
+            elif not departs and (delay := self._owner.departs_in()) is not None:
+                departs = True
+                await worker.depart(delay)
+            else:
+                break
         return problem
+
+    async def _accept(self, worker: WorkerProcess) -> str:
+        """Let it accept connections, none of which it may answer by a configuration that a reload
+        has ended: it is told of reloads before it accepts. Return why it cannot.
+        """
+        self.worker = worker
+        self.processes.add(worker)
+        return await worker.accept()
+
+    async def _give_up(self, worker: WorkerProcess) -> None:
+        await worker.kill()
+        self.processes.discard(worker)
+        if self.worker is worker:
+            self.worker = None
 
     async def _keep(self) -> None:
         """Start a worker whenever there is none that accepts connections."""

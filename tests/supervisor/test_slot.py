@@ -15,6 +15,7 @@ from proxy.supervisor import slot
 from proxy.supervisor.process import WorkerProcess
 from proxy.supervisor.slot import _PAUSES, Slot
 from tests.supervisor.test_child import config_of
+from tests.support.answers import Answer
 from tests.support.client import RawClient, exchange
 from tests.support.scripts import Held
 from tests.support.upstream import StubUpstream
@@ -115,6 +116,26 @@ async def test_one_that_begins_while_the_configuration_changes_follows(wanted: W
         wanted.config = config_of(upstream.url)
         assert await starting == ""
         assert (await exchange(wanted.port, request("GET", "/public/x"))).status == 200
+
+
+async def test_a_reload_while_one_begins_is_known_to_it_before_it_accepts(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = WorkerProcess.begin
+    waits: list[asyncio.Future[Answer]] = []
+
+    async def begin_and_change(worker: WorkerProcess, config: Config, number: int) -> str:
+        problem = await begin(worker, config, number)
+        wanted.config = config_of(upstream.url)
+        waits.append(asyncio.ensure_future(exchange(wanted.port, request("GET", "/public/x"))))
+        for _ in range(50):  # a chance to answer by what has ended
+            await worker.report()
+        return problem
+
+    async with StubUpstream() as upstream:
+        monkeypatch.setattr(WorkerProcess, "begin", begin_and_change)
+        assert await wanted.slot.start() == ""
+        assert (await waits[0]).status == 200
 
 
 async def test_why_there_cannot_be_one_is_told(wanted: Wanted) -> None:
