@@ -42,6 +42,10 @@ _POLL: Final = 1.0
 killed.
 """
 
+_LATE: Final = 5.0
+"""Seconds beyond `drain.timeout` that a worker has for its end, on a machine with better things to
+do; one that stands still would never come to it.
+"""
 _PROMPT: Final = 2.0
 """Seconds for a report after which others accept for a worker, too."""
 PATIENCE: Final = 15.0
@@ -224,7 +228,16 @@ class Slot:
         if not self._is_served and has_callers(self.listener):
             await self._restart()
         self.listener.close()
-        await asyncio.gather(*(process.drain() for process in self.processes))
+        await asyncio.gather(*(self._drain(process) for process in self.processes))
+
+    async def _drain(self, process: WorkerProcess) -> None:
+        try:
+            async with asyncio.timeout(self._owner.config.drain.timeout + _LATE):
+                await process.drain()
+        except TimeoutError:
+            extra = {"number": self.number, "pid": process.pid}
+            _log.error("worker does not end, and is killed", extra=extra)
+            await process.kill()
 
     @property
     def _is_served(self) -> bool:

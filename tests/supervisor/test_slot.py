@@ -209,6 +209,21 @@ async def test_one_that_does_not_come_to_serve_is_given_up(
     assert await wanted.slot.start() == "it does not serve within 0.2 s"
 
 
+async def test_a_drain_does_not_wait_for_one_that_stands_still(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "_LATE", 0.2)
+    monkeypatch.setattr(slot, "PATIENCE", 600.0)
+    drain = wanted.config.drain.model_copy(update={"timeout": 0.2})
+    wanted.config = wanted.config.model_copy(update={"drain": drain})
+    assert await wanted.slot.start() == ""
+    os.kill(wanted.pid(), signal.SIGSTOP)
+    async with asyncio.timeout(60):
+        await wanted.slot.drain()
+    assert wanted.slot.worker is not None
+    assert wanted.slot.worker.ended.result() == -signal.SIGKILL
+
+
 async def test_a_drain_closes_the_socket_when_nobody_accepts_any_more(wanted: Wanted) -> None:
     assert await wanted.slot.start() == ""
     await wanted.slot.drain()
