@@ -82,6 +82,7 @@ class Slot:
         """The counters of those that have ended."""
         self.restarts = 0
         self._early = 0
+        self._stopped: set[WorkerProcess] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._followers: set[asyncio.Task[None]] = set()
 
@@ -178,12 +179,8 @@ class Slot:
         self._owner.settle()
         steady = monotonic() - started >= _STEADY
         self._early = 0 if steady else min(self._early + 1, _SERVED)
-        extra = {"number": self.number, "pid": worker.pid}
-        if worker.ended.done():
-            why = _end_of(worker.ended.result())
-            _log.error("worker has ended", extra={**extra, "reason": why})
-        else:
-            _log.info("worker drains", extra=extra)
+        if not worker.ended.done():  # else who follows it says so
+            _log.info("worker drains", extra={"number": self.number, "pid": worker.pid})
 
     async def _follow(self, worker: WorkerProcess) -> None:
         """Ask it again and again how it is, and keep what it has counted."""
@@ -193,6 +190,10 @@ class Slot:
                 _log.error("worker does not answer, and is killed", extra=extra)
                 await worker.kill()
             await asyncio.wait({worker.ended}, timeout=_POLL)
+        code = worker.ended.result()
+        if (code or not worker.deaf.is_set()) and worker not in self._stopped:
+            extra = {"number": self.number, "pid": worker.pid}
+            _log.error("worker has ended", extra={**extra, "reason": _end_of(code)})
         if worker.state is not None:
             self.departed = added([self.departed, counters_of(worker.state.figures)])
         self.processes.discard(worker)
@@ -249,6 +250,7 @@ class Slot:
         """End every process now."""
         await self._stop_keeping()
         self.listener.close()
+        self._stopped.update(each for each in self.processes if not each.ended.done())
         await asyncio.gather(*(process.kill() for process in tuple(self.processes)))
         await asyncio.gather(*self._followers)
 

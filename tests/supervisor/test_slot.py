@@ -224,6 +224,30 @@ async def test_a_drain_does_not_wait_for_one_that_stands_still(
     assert wanted.slot.worker.ended.result() == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+async def test_the_log_has_each_that_did_not_end_by_itself_also_in_a_drain(
+    wanted: Wanted, caplog: pytest.LogCaptureFixture, number: signal.Signals
+) -> None:
+    held = Held()
+    async with StubUpstream() as upstream:
+        upstream.script("/public/held", held)
+        wanted.config = config_of(upstream.url)
+        assert await wanted.slot.start() == ""
+        async with RawClient(wanted.port) as client:
+            await client.send(request("GET", "/public/held"))
+            await upstream.wait(lambda: bool(upstream.requests))
+            worker = wanted.slot.worker
+            assert worker is not None
+            drained = asyncio.ensure_future(wanted.slot.drain())
+            await worker.deaf.wait()
+            os.kill(worker.pid, number)
+            held.go.set()
+            await drained
+    await wanted.slot.stop()
+    told = [each.message for each in caplog.records if each.levelname == "ERROR"]
+    assert told == (["worker has ended"] if number is signal.SIGKILL else [])
+
+
 async def test_a_drain_closes_the_socket_when_nobody_accepts_any_more(wanted: Wanted) -> None:
     assert await wanted.slot.start() == ""
     await wanted.slot.drain()
