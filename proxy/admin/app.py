@@ -7,6 +7,7 @@ metrics are rendered on the loop that forwards requests.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,6 +23,12 @@ from proxy.admin.guard import MEANT, Asked, judge
 from proxy.admin.state import AdminState
 from proxy.config.redact import redacted
 
+_CONNECTIONS: Final = 64
+"""Connections that may be open. Whoever connects costs a file of the process that also forwards
+requests or starts workers, and nothing ends a connection that says nothing.
+"""
+_END: Final = 1.0
+"""Seconds that answers under way have at the end, and once more for those that are cut off then."""
 _READ: Final = ("GET", "HEAD")
 _CHANGE: Final = ("POST",)
 
@@ -69,10 +76,25 @@ async def serve_admin(
     state: AdminState, bound: socket.socket
 ) -> Callable[[], Coroutine[None, None, None]]:
     """Serve the application on a socket that listens; return what ends that."""
-    runner = web.AppRunner(admin_app(state), access_log=None, logger=_log)
+    runner = web.AppRunner(admin_app(state), access_log=None, logger=_log, shutdown_timeout=_END)
     await runner.setup()
-    await web.SockSite(runner, bound).start()
-    return runner.cleanup
+    http = runner.server
+    assert http is not None  # noqa: S101 - it is there after setup
+
+    def connected() -> asyncio.BaseProtocol:
+        # The oldest go, so that a probe is answered whoever holds all the others.
+        for oldest in http.connections[:-_CONNECTIONS]:
+            if oldest.transport is not None:
+                oldest.transport.abort()
+        return http()
+
+    server = await asyncio.get_running_loop().create_server(connected, sock=bound)
+
+    async def end() -> None:
+        server.close()
+        await runner.cleanup()
+
+    return end
 
 
 async def _answer(request: web.Request, state: AdminState) -> web.Response:

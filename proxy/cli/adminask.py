@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -17,15 +18,19 @@ DEFAULT: Final = "127.0.0.1:9090"
 # A listener on all addresses is asked on the loopback one.
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 _STATUS_LINE_MAX: Final = 256
+_ANSWER_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request without a body, and how many seconds the answer may take in all."""
+    """A request without a body, how many seconds the answer may take in all, and what must be in
+    it: other listeners, our public one too, say 200 to much.
+    """
 
     line: str
     timeout: float
     headers: tuple[str, ...] = field(default=(), repr=False)
+    expects: bytes = b""
 
 
 def add_options(parser: argparse.ArgumentParser, *, default: str = DEFAULT) -> None:
@@ -61,34 +66,59 @@ def parse(text: str) -> Address:
 def succeeds(command: str, address: Address, question: Question) -> bool:
     """Return whether the answer is 200; else say what happened, in one line."""
     try:
-        status = _ask(address, question)
+        answer = _ask(address, question)
     except TimeoutError:
         complain(command, f"no answer from {address} within {question.timeout:g} s")
         return False
     except OSError as error:
         complain(command, f"{address} cannot be asked: {error.strerror or error}")
         return False
-    if status.split()[1:2] != ["200"]:
+    status = _status(answer)
+    if not _is_good(status):
         complain(command, f"{address} answered {status!r}")
+        return False
+    if question.expects not in answer:
+        complain(command, f"{address} answered {status!r}, but is no gateway's admin listener")
         return False
     return True
 
 
-def _ask(address: Address, question: Question) -> str:
-    """Return the status line. Raises OSError; TimeoutError when the time is over."""
+def _ask(address: Address, question: Question) -> bytes:
+    """Return the answer, as far as it is of interest. Raises OSError; TimeoutError when the time is
+    over.
+    """
     deadline = monotonic() + question.timeout
     lines = [f"{question.line} HTTP/1.1", f"Host: {_host(address)}", "Connection: close"]
     head = "\r\n".join([*lines, *question.headers, "", ""])
     with _connect(address, deadline) as connection:
         connection.sendall(head.encode("latin-1"))
-        received = b""
-        while b"\r\n" not in received and len(received) < _STATUS_LINE_MAX:
-            connection.settimeout(_left(deadline))
-            data = connection.recv(_STATUS_LINE_MAX)
-            if not data:
-                break
-            received += data
-    return received.partition(b"\r\n")[0].decode("latin-1")
+        received = bytearray()
+        _receive(connection, received, b"\r\n", _STATUS_LINE_MAX, deadline)
+        if question.expects and _is_good(_status(received)):
+            # Whoever does not say it may leave the connection open, or reset it.
+            with suppress(OSError):
+                _receive(connection, received, question.expects, _ANSWER_MAX, deadline)
+    return bytes(received)
+
+
+def _receive(
+    connection: socket.socket, received: bytearray, end: bytes, most: int, deadline: float
+) -> None:
+    """Add to what was received until `end` is in it, or no more comes. Raises OSError."""
+    while end not in received and len(received) < most:
+        connection.settimeout(_left(deadline))
+        data = connection.recv(_STATUS_LINE_MAX)
+        if not data:
+            return
+        received += data
+
+
+def _status(answer: bytes | bytearray) -> str:
+    return answer.partition(b"\r\n")[0].decode("latin-1")
+
+
+def _is_good(status: str) -> bool:
+    return status.split()[1:2] == ["200"]
 
 
 def _connect(address: Address, deadline: float) -> socket.socket:

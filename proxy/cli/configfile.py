@@ -58,5 +58,6 @@ def load_file(path: Path) -> Loaded:
         # Keys and patterns show some faults only when they are used; here they still have a line.
         compile_rules(loaded.config)
     except RuleError as error:
-        raise ConfigError([loaded.document.problem(error.loc, error.message)]) from error
+        problem = loaded.document.problem(error.loc, error.message)
+        raise ConfigError([problem], loaded.named) from error
     return loaded

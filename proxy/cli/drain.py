@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     # The token is for the listener that it belongs to, and for nobody else who is asked.
     if config is not None and config.admin_token is not None and _reaches(address, config.admin):
         headers.append(f"Authorization: Bearer {config.admin_token.get_secret_value()}")
-    question = adminask.Question("POST /-/drain", args.timeout, tuple(headers))
+    question = adminask.Question("POST /-/drain", args.timeout, tuple(headers), b'"draining"')
     return 0 if adminask.succeeds("drain", address, question) else 1
 
 

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     # Process 1 of a container is not ended by a TERM that it has no handler for: one which came
     # before the worker's own would be lost, and KILL would follow (pid_namespaces(7)).
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_TERMINATED))
+    # HUP would end it, too; who serves lets it through (`on_hangup`).
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config, source = _configuration(args)
 
     if config.workers != 1:

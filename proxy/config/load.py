@@ -52,10 +52,11 @@ def _load(text: str, name: str, env: Mapping[str, str], folder: Path) -> Loaded:
     report = Report(document, document.problems)
     if config is not None and not report.problems:
         check(config, report)
+    others = [] if config is None else [path for _, path in files_of(config)]
+    named = tuple(dict.fromkeys([*secrets, *others]))
     if config is None or report.problems:
-        raise ConfigError(report.problems)
-    named = dict.fromkeys([*secrets, *(path for _, path in files_of(config))])
-    return Loaded(config, document, tuple(named))
+        raise ConfigError(report.problems, named)
+    return Loaded(config, document, named)
 
 
 def _text(path: Path) -> str:

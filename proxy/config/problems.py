@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Protocol
 
 Loc = tuple[str | int, ...]
@@ -37,12 +38,16 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` says all that is wrong, in the file's order."""
+    """The configuration cannot be used; `problems` says all that is wrong, in the file's order.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `named` are the files that it names, as far as it could be read.
+    """
+
+    def __init__(self, problems: Iterable[Problem], named: Iterable[Path] = ()) -> None:
         # What an alias repeats is written once, so it is told once.
         unique = {(each.file, each.line, each.column, each.message): each for each in problems}
         self.problems = sorted(unique.values(), key=lambda each: (each.line, each.column))
+        self.named = tuple(named)
         super().__init__(self.problems)
 
     def __str__(self) -> str:

@@ -32,6 +32,12 @@ class _Failed:
     """The answer to a question that raised."""
 
 
+_GONE: Final = object()
+"""What is said to who waits for an answer that will never come. No exception: whoever does not wait
+any more would not take it, and asyncio would report it as lost.
+"""
+
+
 class Channel:
     """One end of it. Make it by `open_channel`."""
 
@@ -53,6 +59,8 @@ class Channel:
     async def send(self, message: object) -> None:
         """Send a message. Raises ChannelClosed."""
         data = pickle.dumps(message)
+        if self._writer.is_closing():  # uvloop raises RuntimeError for a transport that is closed
+            raise ChannelClosed
         try:
             # In one call, so that messages of several tasks do not mix.
             self._writer.write(_SIZE.pack(len(data)) + data)
@@ -103,6 +111,8 @@ class Asker:
             value = await answer
         finally:
             self._waiting.pop(number, None)
+        if value is _GONE:
+            raise ChannelClosed
         if isinstance(value, _Failed):
             raise AnswerFailed
         return value
@@ -122,7 +132,7 @@ class Asker:
             self._closed = True
             for waiting in self._waiting.values():
                 if not waiting.done():
-                    waiting.set_exception(ChannelClosed())
+                    waiting.set_result(_GONE)
             await self._channel.close()
 
 

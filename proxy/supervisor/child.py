@@ -20,6 +20,7 @@ from proxy.supervisor.loans import take
 from proxy.telemetry import logs
 from proxy.telemetry.figures import figures_of
 from proxy.worker import FixedSource, Worker
+from proxy.worker.accepting import OWN
 from proxy.worker.reload import told
 from proxy.worker.serve import new_event_loop
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Child:
-    """One worker, which serves `listener` once it has been told to begin.
+    """One worker, which serves `listener` once it has been told to begin, and then to accept.
 
     `loans` is where sockets of others come.
     """
@@ -48,17 +49,12 @@ class Child:
     async def answer(self, question: messages.Question) -> object:
         """Do what is asked; return the answer."""
         match question:
-            case messages.Begin(config, number):
-                logs.set_up(config.log.level, config.log.format, worker=number)
-                return await _outcome(self._begin(config))
-            case messages.Prepare(config):
-                return await _outcome(self._prepare(config))
+            case messages.Begin() | messages.Accept() | messages.Prepare() | messages.Borrow():
+                return await _outcome(self._try(question))
             case messages.Commit():
                 self._begun.commit(self._taken())
             case messages.Abandon():
                 await self._begun.abandon(self._taken())
-            case messages.Borrow(number):
-                return await _outcome(self._borrow(number))
             case messages.GiveBack(number):
                 self._begun.accepting.remove(number)
             case messages.Depart(delay):
@@ -69,9 +65,24 @@ class Child:
                 return self._report()
         return ""
 
+    async def _try(
+        self, question: messages.Begin | messages.Accept | messages.Prepare | messages.Borrow
+    ) -> None:
+        """Do what may fail. Raises OSError, ValueError and RuntimeError."""
+        match question:
+            case messages.Begin(config, number):
+                logs.set_up(config.log.level, config.log.format, worker=number)
+                await self._begin(config)
+            case messages.Accept():
+                await self._begun.accepting.add(OWN, self._listener)
+            case messages.Prepare(config):
+                await self._prepare(config)
+            case messages.Borrow(number):
+                await self._borrow(number)
+
     async def _begin(self, config: Config) -> None:
         worker = Worker(config, FixedSource(config))
-        await worker.start(self._listener)
+        await worker.start(listens=False)
         self.worker = worker
 
     async def _prepare(self, config: Config) -> None:

@@ -12,10 +12,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Serve by this configuration as worker `number`. The answer: why not, "" when it serves."""
+    """Get ready to serve by this configuration as worker `number`. The answer: why not, "" when it
+    could.
+    """
 
     config: Config = field(repr=False)
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Accept connections from your own socket. The answer: why not, "" when it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +92,4 @@ class Deaf:
     """An event: the worker accepts no connection any more."""
 
 
-Question = Begin | Prepare | Commit | Abandon | Borrow | GiveBack | Depart | Drain | Report
+Question = Begin | Accept | Prepare | Commit | Abandon | Borrow | GiveBack | Depart | Drain | Report

@@ -23,7 +23,7 @@ _ROOT: Final = Path(__file__).parents[2]
 
 
 class WorkerProcess:
-    """One child. `spawn` it, let it `begin`; `ended` is done when the process is."""
+    """One child. `spawn` it, let it `begin` and `accept`; `ended` is done when the process is."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, channel: Channel, loans: socket.socket
@@ -41,7 +41,7 @@ class WorkerProcess:
         """The exit code; below 0 the signal that ended it."""
         self.ended.add_done_callback(lambda _: loans.close())
         self.config: Config | None = None
-        """What it serves by, once it does."""
+        """What it serves by, once it can."""
         self.state: messages.State | None = None
         """What it reported last."""
         self.is_slow = False
@@ -81,11 +81,15 @@ class WorkerProcess:
         return self._process.pid
 
     async def begin(self, config: Config, number: int) -> str:
-        """Let it serve; return why it cannot, "" when it does. Raises ChannelClosed."""
+        """Let it get ready; return why it cannot, "" when it is. Raises ChannelClosed."""
         problem = await self._try(messages.Begin(config, number))
         if not problem:
             self.config = config
         return problem
+
+    async def accept(self) -> str:
+        """Let it accept connections; return why it cannot. Raises ChannelClosed."""
+        return await self._try(messages.Accept())
 
     async def prepare(self, config: Config) -> str:
         """Let it build the next generation; return why it cannot. Raises ChannelClosed."""

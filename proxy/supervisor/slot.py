@@ -42,6 +42,10 @@ _POLL: Final = 1.0
 killed.
 """
 
+_LATE: Final = 5.0
+"""Seconds beyond `drain.timeout` that a worker has for its end, on a machine with better things to
+do; one that stands still would never come to it.
+"""
 _PROMPT: Final = 2.0
 """Seconds for a report after which others accept for a worker, too."""
 PATIENCE: Final = 15.0
@@ -78,6 +82,7 @@ class Slot:
         """The counters of those that have ended."""
         self.restarts = 0
         self._early = 0
+        self._stopped: set[WorkerProcess] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._followers: set[asyncio.Task[None]] = set()
 
@@ -97,19 +102,17 @@ class Slot:
         worker = await WorkerProcess.spawn(self.listener)
         try:
             async with asyncio.timeout(_START):
-                problem = await self._begin(worker)
+                problem = await self._begin(worker) or await self._accept(worker)
         except TimeoutError:
             problem = f"it does not serve within {_START:g} s"
         except ChannelClosed:
             problem = f"it ended while it started: {_end_of(await asyncio.shield(worker.ended))}"
         except asyncio.CancelledError:
-            await worker.kill()
+            await self._give_up(worker)
             raise
         if problem:
-            await worker.kill()
+            await self._give_up(worker)
             return problem
-        self.worker = worker
-        self.processes.add(worker)
         follower = asyncio.get_running_loop().create_task(self._follow(worker))
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
@@ -118,15 +121,34 @@ class Slot:
         return ""
 
     async def _begin(self, worker: WorkerProcess) -> str:
-        """Let it serve by the configuration that is wanted when it has begun."""
-        problem = await worker.begin(config := self._owner.config, self.number)
-        while not problem and config is not self._owner.config:
-            problem = await worker.prepare(config := self._owner.config)
-            if not problem:
-                await worker.commit(config)
-        if not problem and (delay := self._owner.departs_in()) is not None:
-            await worker.depart(delay)
+        """Let it get ready for what is wanted when it is; return why it cannot."""
+        problem = await worker.begin(self._owner.config, self.number)
+        departs = False
+        while not problem:
+            if worker.config is not (config := self._owner.config):
+                problem = await worker.prepare(config)
+                if not problem:
+                    await worker.commit(config)
+            elif not departs and (delay := self._owner.departs_in()) is not None:
+                departs = True
+                await worker.depart(delay)
+            else:
+                break
         return problem
+
+    async def _accept(self, worker: WorkerProcess) -> str:
+        """Let it accept connections, none of which it may answer by a configuration that a reload
+        has ended: it is told of reloads before it accepts. Return why it cannot.
+        """
+        self.worker = worker
+        self.processes.add(worker)
+        return await worker.accept()
+
+    async def _give_up(self, worker: WorkerProcess) -> None:
+        await worker.kill()
+        self.processes.discard(worker)
+        if self.worker is worker:
+            self.worker = None
 
     async def _keep(self) -> None:
         """Start a worker whenever there is none that accepts connections."""
@@ -157,12 +179,8 @@ class Slot:
         self._owner.settle()
         steady = monotonic() - started >= _STEADY
         self._early = 0 if steady else min(self._early + 1, _SERVED)
-        extra = {"number": self.number, "pid": worker.pid}
-        if worker.ended.done():
-            why = _end_of(worker.ended.result())
-            _log.error("worker has ended", extra={**extra, "reason": why})
-        else:
-            _log.info("worker drains", extra=extra)
+        if not worker.ended.done():  # else who follows it says so
+            _log.info("worker drains", extra={"number": self.number, "pid": worker.pid})
 
     async def _follow(self, worker: WorkerProcess) -> None:
         """Ask it again and again how it is, and keep what it has counted."""
@@ -172,6 +190,10 @@ class Slot:
                 _log.error("worker does not answer, and is killed", extra=extra)
                 await worker.kill()
             await asyncio.wait({worker.ended}, timeout=_POLL)
+        code = worker.ended.result()
+        if (code or not worker.deaf.is_set()) and worker not in self._stopped:
+            extra = {"number": self.number, "pid": worker.pid}
+            _log.error("worker has ended", extra={**extra, "reason": _end_of(code)})
         if worker.state is not None:
             self.departed = added([self.departed, counters_of(worker.state.figures)])
         self.processes.discard(worker)
@@ -207,7 +229,16 @@ class Slot:
         if not self._is_served and has_callers(self.listener):
             await self._restart()
         self.listener.close()
-        await asyncio.gather(*(process.drain() for process in self.processes))
+        await asyncio.gather(*(self._drain(process) for process in self.processes))
+
+    async def _drain(self, process: WorkerProcess) -> None:
+        try:
+            async with asyncio.timeout(self._owner.config.drain.timeout + _LATE):
+                await process.drain()
+        except TimeoutError:
+            extra = {"number": self.number, "pid": process.pid}
+            _log.error("worker does not end, and is killed", extra=extra)
+            await process.kill()
 
     @property
     def _is_served(self) -> bool:
@@ -219,6 +250,7 @@ class Slot:
         """End every process now."""
         await self._stop_keeping()
         self.listener.close()
+        self._stopped.update(each for each in self.processes if not each.ended.done())
         await asyncio.gather(*(process.kill() for process in tuple(self.processes)))
         await asyncio.gather(*self._followers)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +17,7 @@ from proxy.supervisor.state import SupervisorState
 from proxy.telemetry import logs
 from proxy.telemetry.metrics import Metrics
 from proxy.worker.reload import Reloader, told
-from proxy.worker.serve import ending, new_event_loop, run_until
+from proxy.worker.serve import ending, new_event_loop, on_hangup, run_until
 from proxy.worker.sockets import announce, bind, bind_group, refuse_useless
 from proxy.worker.systemd import Notifier, take_sockets
 from proxy.worker.watch import Watch
@@ -35,6 +34,8 @@ _log = logging.getLogger("gatelodge.supervisor")
 
 _REPORTS: Final = 1.0
 """Seconds that operators wait for all workers."""
+_LEND_AGAIN: Final = 1.0
+"""Seconds before a worker is lent again what it could not take, as when it had no files left."""
 
 
 def supervise(config: Config, source: ConfigSource) -> int:
@@ -51,7 +52,7 @@ async def _supervise(config: Config, source: ConfigSource) -> int:
     ended = ending()  # before anybody can learn that there is something to end
     notifier = Notifier(os.environ)
     supervisor = Supervisor(config, source, take_sockets(os.environ), notifier)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reloader.ask)
+    on_hangup(supervisor.reloader.ask)
     try:
         await supervisor.start()
     except (OSError, ValueError, RuntimeError) as error:
@@ -89,6 +90,7 @@ class Supervisor:
         self._closes_at: float | None = None
         self._closes = False
         self._lending: set[asyncio.Task[None]] = set()
+        self._lending_again: set[WorkerProcess] = set()
         self._end_admin: Callable[[], Coroutine[None, None, None]] | None = None
         self._admin_socket: socket.socket | None = None
 
@@ -174,13 +176,21 @@ class Supervisor:
             task.add_done_callback(self._lending.discard)
 
     async def _lend(self, worker: WorkerProcess) -> None:
-        try:
-            await worker.borrow(lambda: self._unserved(worker))
-        except ChannelClosed:
-            pass  # the others do
-        except OSError as error:
-            extra = {"pid": worker.pid, "reason": told(error)}
-            _log.warning("worker cannot accept for another one", extra=extra)
+        while not self._closes:
+            try:
+                await worker.borrow(lambda: self._unserved(worker))
+            except ChannelClosed:
+                return  # the others do
+            except OSError as error:
+                extra = {"pid": worker.pid, "reason": told(error)}
+                _log.warning("worker cannot accept for another one", extra=extra)
+            else:
+                return
+            if worker in self._lending_again:
+                return
+            self._lending_again.add(worker)
+            await asyncio.sleep(_LEND_AGAIN)
+            self._lending_again.discard(worker)
 
     def _unserved(self, borrower: WorkerProcess) -> dict[int, socket.socket]:
         """Return the sockets that nobody accepts from, or one who stands still, by the numbers of

@@ -66,13 +66,15 @@ class _Numbered(logging.Filter):
 def set_up(level: str, choice: str, *, worker: int | None = None) -> None:
     """Send the loggers of the gateway, and warnings of everybody else, to standard error.
 
-    `worker` is the number of this process, where there are several.
+    `worker` is the number of this process, where there are several; once told, it stays.
     """
-    handler = logging.StreamHandler()
-    if worker is not None:
-        handler.addFilter(_Numbered(worker))
-    handler.setFormatter(JsonFormatter() if wants_json(choice) else TextFormatter())
     root = logging.getLogger()
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if wants_json(choice) else TextFormatter())
+    told = [each for before in root.handlers for each in before.filters]
+    numbered = [each for each in told if isinstance(each, _Numbered)]
+    for each in numbered if worker is None else [_Numbered(worker)]:
+        handler.addFilter(each)
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("gatelodge").setLevel(level.upper())

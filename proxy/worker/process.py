@@ -101,9 +101,9 @@ class Worker:
         """The configuration in use."""
         return self._gateway.snapshot.config
 
-    async def start(self, main: socket.socket | None = None) -> None:
-        """Open the listeners, or serve `main`, which listens already, for one who answers
-        operators himself.
+    async def start(self, *, listens: bool = True) -> None:
+        """Open the listeners; without `listens`, be ready for sockets that are added to
+        `accepting`, for one who answers operators himself.
 
         Raises OSError when an address or a file of the configuration cannot be used, ValueError
         for a database that does not fit.
@@ -124,13 +124,11 @@ class Worker:
             *(self._gateway, self._clients, metrics, self.addresses, __version__),
             *(self.reloader, self.depart),
         )
-        admin = None
-        if main is None:
+        self.accepting = Accepting(self._arrivals.factory)
+        if listens:
             main, admin = bind_both(config, self._given)
             self._end_admin = await serve_admin(self.state, admin)
-        self.accepting = Accepting(self._arrivals.factory)
-        await self.accepting.add(OWN, main)
-        if admin is not None:
+            await self.accepting.add(OWN, main)
             self.addresses["admin"] = announce("admin", admin)
             self.addresses["main"] = announce("main", main)
         self._generations.begin(snapshot)

@@ -15,6 +15,8 @@ from proxy.worker.reload import told
 from proxy.worker.systemd import Notifier, keep_alive, take_sockets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.config.model import Config
     from proxy.worker.source import ConfigSource
 
@@ -23,7 +25,7 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
-__all__ = ["ending", "new_event_loop", "run_until", "serve"]
+__all__ = ["ending", "new_event_loop", "on_hangup", "run_until", "serve"]
 
 _log = logging.getLogger("gatelodge.worker")
 
@@ -53,7 +55,7 @@ async def _serve(config: Config, source: ConfigSource) -> int:
     ended = ending()  # before anybody can learn that there is something to end
     notifier = Notifier(os.environ)
     worker = Worker(config, source, given=take_sockets(os.environ), notifier=notifier)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, worker.reloader.ask)
+    on_hangup(worker.reloader.ask)
     try:
         await worker.start()
     except (OSError, ValueError, RuntimeError) as error:
@@ -93,6 +95,12 @@ def ending() -> asyncio.Future[None]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     return ended
+
+
+def on_hangup(ask: Callable[[], object]) -> None:
+    """Call `ask` for each HUP from now on, and for one that was held back until now."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 async def _interrupted() -> None:

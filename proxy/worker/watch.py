@@ -75,6 +75,8 @@ class Watch:
         """Take note of what the files are."""
         has_settled = marks == self._before
         self._before = marks
-        if has_settled and marks not in (self._source.marks, self._told):
+        if marks == self._source.marks:
+            self._told = {}  # it has been read: a file that comes back as it was told is a change
+        elif has_settled and marks != self._told:
             self._told = marks
             self._changed()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+import select
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from proxy.admin.app import admin_app
+from proxy.admin.app import admin_app, serve_admin
 from tests.admin.fakes import SECRET, TOKEN, FakeState
 
 Client = TestClient[web.Request, web.Application]
@@ -312,3 +316,42 @@ async def test_a_unix_socket_needs_no_token_whatever_the_host(tmp_path: Path) ->
             assert response.status == 200
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def served(state: FakeState) -> AsyncIterator[tuple[str, int]]:
+    """Serve on a socket as a gateway does; yield its address."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    bound.setblocking(False)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # of the connections, too
+    end = await serve_admin(state, bound)
+    try:
+        yield bound.getsockname()
+    finally:
+        await end()
+
+
+async def test_who_holds_many_connections_keeps_nobody_out(state: FakeState) -> None:
+    async with served(state) as where, asyncio.timeout(60):
+        held = [await asyncio.open_connection(*where) for _ in range(200)]
+        reader, writer = await asyncio.open_connection(*where)
+        writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        for oldest, _ in held[:100]:
+            assert await oldest.read() == b""
+        for _, each in [*held, (reader, writer)]:
+            each.close()
+
+
+async def test_who_takes_no_answer_does_not_keep_the_end_waiting(state: FakeState) -> None:
+    ask = b"GET /-/status.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with asyncio.timeout(30):  # aiohttp would wait for two minutes
+        with socket.socket() as deaf:
+            for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                deaf.setsockopt(socket.SOL_SOCKET, buffer, 4096)
+            async with served(state) as where:
+                deaf.connect(where)
+                deaf.setblocking(False)
+                while select.select([], [deaf], [], 0.5)[1]:  # until it is not read any more
+                    deaf.send(ask * 100)
+                    await asyncio.sleep(0.01)

@@ -13,6 +13,7 @@ from tests.cli.conftest import Gatelodge
 from tests.cli.listeners import OK, Listen, tcp
 from tests.support.gateway import GatewayProcess
 
+DRAINED = b'HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n{\n  "state": "draining"\n}\n'
 TOKEN = "oAzCJmWqRdXvTnKb4hYg7uLsEp2fNcQx"
 CONFIG = """\
 listen: 127.0.0.1:0
@@ -26,7 +27,7 @@ routes: [{{path: /**, upstream: api, auth: public}}]
 
 def test_it_asks_with_what_no_web_page_can_send(gatelodge: Gatelodge, listen: Listen) -> None:
     listening, port = tcp()
-    listener = listen(listening, OK)
+    listener = listen(listening, DRAINED)
     said = gatelodge("drain", "--admin", f"127.0.0.1:{port}")
     assert (said.code, said.out, said.err) == (0, "", "")
     assert listener.asked.decode().split("\r\n") == [
@@ -44,7 +45,7 @@ def test_the_token_goes_to_its_listener_alone(gatelodge: Gatelodge, listen: List
     listening, port = tcp()
     for bound, is_sent in ((f"0.0.0.0:{port}", True), ("0.0.0.0:1", False), ("unix:/a", False)):
         Path("gatelodge.yaml").write_text(CONFIG.format(admin=bound) + f"admin_token: {TOKEN}\n")
-        listener = listen(listening.dup(), OK)
+        listener = listen(listening.dup(), DRAINED)
         assert gatelodge("drain", "--admin", f"127.0.0.1:{port}").code == 0
         assert (TOKEN.encode() in listener.asked) is is_sent
     listening.close()
@@ -55,7 +56,7 @@ def test_address_and_token_are_the_configuration_s(
     gatelodge: Gatelodge, listen: Listen, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     listening, port = tcp()
-    listener = listen(listening, OK)
+    listener = listen(listening, DRAINED)
     file = Path("other.yaml" if named == "option" else "gatelodge.yaml")
     file.write_text(CONFIG.format(admin=f"0.0.0.0:{port}") + f"admin_token: {TOKEN}\n")
     if named == "variable":
@@ -71,7 +72,7 @@ def test_a_file_that_became_bad_does_not_keep_it_from_asking(
 ) -> None:
     """The gateway runs by the one before; the default address is where most are."""
     listening, port = tcp()
-    listener = listen(listening, OK)
+    listener = listen(listening, DRAINED)
     monkeypatch.setattr("proxy.cli.adminask.DEFAULT", f"127.0.0.1:{port}")
     Path("gatelodge.yaml").write_text("listen: nonsense\n")
     said = gatelodge("drain")
@@ -80,7 +81,7 @@ def test_a_file_that_became_bad_does_not_keep_it_from_asking(
     assert b"Authorization" not in listener.asked
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 401 Unauthorized\r\n\r\n", b""])
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 401 Unauthorized\r\n\r\n", b"", OK])
 def test_a_refusal_is_one_line_and_1(gatelodge: Gatelodge, listen: Listen, answer: bytes) -> None:
     listening, port = tcp()
     listen(listening, answer)

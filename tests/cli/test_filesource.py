@@ -45,6 +45,21 @@ def test_its_files_are_those_of_the_last_time_that_it_was_right(file: Path) -> N
     assert source.marks == marks_of([file, secret])
 
 
+def test_a_file_that_is_not_there_yet_is_one_of_its_files(file: Path) -> None:
+    source = FileSource(file)
+    source.read()
+    secret = file.parent / "secret"
+    file.write_text(CONFIG.replace(SECRET, "{file: secret}"), encoding="utf-8")
+    with pytest.raises(ConfigError):
+        source.read()
+    assert source.marks == marks_of([file, secret])
+    assert source.marks[secret] is None
+    secret.write_text(SECRET)
+    assert source.marks != marks_of([file, secret])
+    source.read()
+    assert source.marks == marks_of([file, secret])
+
+
 def test_what_changes_while_it_is_read_is_different_from_its_mark(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -21,14 +20,6 @@ from tests.support.fifo import wait_for_reader
 from tests.support.gateway import GatewayProcess
 
 FLAGS = ["--upstream", "http://127.0.0.1:8000"]
-
-
-@pytest.fixture(autouse=True)
-def _own_signals() -> Iterator[None]:
-    """Give the test's process its handler back."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -187,5 +178,26 @@ async def test_a_process_that_starts_ends_by_a_handler_of_its_own(tmp_path: Path
         # A signal that comes just before a read is handled when the read returns.
         os.close(writer)
         assert (await gateway.wait(), gateway.log_text()) == (143, "")
+    finally:
+        gateway.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_hup_while_the_configuration_is_read_reloads(tmp_path: Path, workers: int) -> None:
+    gateway = GatewayProcess(RUNNING, tmp_path)
+    gateway.config_file.unlink()
+    os.mkfifo(gateway.config_file)
+    gateway.spawn()
+    try:
+        writer = await wait_for_reader(gateway.config_file, lambda: gateway.running)
+        gateway.process.send_signal(signal.SIGHUP)
+        text = f"{RUNNING}workers: {workers}\n"
+        gateway.config_file.unlink()
+        gateway.config_file.write_text(text, encoding="utf-8")
+        os.write(writer, text.encode())
+        os.close(writer)
+        await gateway.wait_for_log(lambda line: line.get("generation") == 2)
+        assert await gateway.terminate() == 0
     finally:
         gateway.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -105,6 +106,27 @@ async def test_who_waits_learns_that_the_worker_has_gone() -> None:
             await asked
         with pytest.raises(ChannelClosed):
             await both.asker.ask("two")
+
+
+async def test_who_asks_at_any_moment_of_a_reset_learns_that_the_worker_has_gone() -> None:
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    end, far = socket.socketpair()
+    end.setblocking(False)
+    asker = Asker(await open_channel(end), lambda _event: None)
+    listening = asyncio.ensure_future(asker.listen())
+    asked = []
+    for turn in range(20):
+        if turn == 5:
+            far.close()  # a reset, since what was asked has not been read
+        asked.append(asyncio.ensure_future(asker.ask(turn)))
+        await asyncio.sleep(0)
+    told = {type(each) for each in await asyncio.gather(*asked, return_exceptions=True)}
+    assert told == {ChannelClosed}
+    await listening
+    asked.clear()
+    gc.collect()
+    assert lost == []
 
 
 async def test_the_worker_learns_that_the_supervisor_has_gone() -> None:

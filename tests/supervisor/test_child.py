@@ -46,6 +46,7 @@ async def test_it_begins_and_follows(child: Child, listener: socket.socket) -> N
     port = listener.getsockname()[1]
     async with StubUpstream() as upstream:
         assert await child.answer(messages.Begin(config_of(upstream.url), 3)) == ""
+        assert await child.answer(messages.Accept()) == ""
         assert (await exchange(port, request("GET", "/public/x"))).status == 200
         refusing = config_of(upstream.url, routes=[{"path": "/**", "upstream": "api"}])
         assert await child.answer(messages.Prepare(refusing)) == ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.model import Config
 from proxy.supervisor.channel import ChannelClosed
 from proxy.supervisor.process import WorkerProcess
 from tests.supervisor.test_child import config_of
@@ -29,11 +30,15 @@ async def worker(listener: socket.socket) -> AsyncIterator[WorkerProcess]:
     await made.kill()
 
 
+async def serve(worker: WorkerProcess, config: Config) -> None:
+    assert (await worker.begin(config, 1), await worker.accept()) == ("", "")
+
+
 async def test_it_serves_reports_and_drains(listener: socket.socket, worker: WorkerProcess) -> None:
     held, port = Held(), listener.getsockname()[1]
     async with StubUpstream() as upstream:
         upstream.script("/public/held", held)
-        assert await worker.begin(config_of(upstream.url), 1) == ""
+        await serve(worker, config_of(upstream.url))
         async with RawClient(port) as client:
             await client.send(request("GET", "/public/held"))
             await upstream.wait(lambda: bool(upstream.requests))
@@ -58,13 +63,19 @@ async def test_it_is_nobody_s_business_what_the_folder_holds_that_we_were_starte
     monkeypatch.chdir(tmp_path)
     worker = await WorkerProcess.spawn(listener)
     try:
-        assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+        assert (await worker.begin(config_of("http://127.0.0.1:1"), 1), await worker.accept()) == (
+            "",
+            "",
+        )
     finally:
         await worker.kill()
 
 
 async def test_one_that_is_killed_is_noticed(worker: WorkerProcess) -> None:
-    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    assert (await worker.begin(config_of("http://127.0.0.1:1"), 1), await worker.accept()) == (
+        "",
+        "",
+    )
     os.kill(worker.pid, signal.SIGKILL)
     await worker.stand()
     assert worker.ended.result() == -signal.SIGKILL
@@ -74,7 +85,7 @@ async def test_a_terminal_s_interrupt_is_not_for_it(
     listener: socket.socket, worker: WorkerProcess
 ) -> None:
     async with StubUpstream() as upstream:
-        assert await worker.begin(config_of(upstream.url), 1) == ""
+        await serve(worker, config_of(upstream.url))
         assert os.getsid(worker.pid) != os.getsid(0)
         os.kill(worker.pid, signal.SIGINT)
         os.kill(worker.pid, signal.SIGHUP)
@@ -83,7 +94,10 @@ async def test_a_terminal_s_interrupt_is_not_for_it(
 
 
 async def test_a_term_is(worker: WorkerProcess) -> None:
-    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    assert (await worker.begin(config_of("http://127.0.0.1:1"), 1), await worker.accept()) == (
+        "",
+        "",
+    )
     os.kill(worker.pid, signal.SIGTERM)
     assert await worker.ended == 0
 
@@ -108,7 +122,10 @@ async def test_a_process_that_cannot_be_started_leaves_nothing_open(
 async def test_it_accepts_for_another_one_until_the_socket_goes_back(
     listener: socket.socket, worker: WorkerProcess
 ) -> None:
-    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    assert (await worker.begin(config_of("http://127.0.0.1:1"), 1), await worker.accept()) == (
+        "",
+        "",
+    )
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         for _ in range(2):
@@ -125,7 +142,10 @@ async def test_it_accepts_for_another_one_until_the_socket_goes_back(
 async def test_one_that_departs_serves_until_it_drains(
     listener: socket.socket, worker: WorkerProcess
 ) -> None:
-    assert await worker.begin(config_of("http://127.0.0.1:1"), 1) == ""
+    assert (await worker.begin(config_of("http://127.0.0.1:1"), 1), await worker.accept()) == (
+        "",
+        "",
+    )
     port = listener.getsockname()[1]
     await worker.depart(0.0)
     await worker.report()

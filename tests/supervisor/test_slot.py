@@ -15,6 +15,7 @@ from proxy.supervisor import slot
 from proxy.supervisor.process import WorkerProcess
 from proxy.supervisor.slot import _PAUSES, Slot
 from tests.supervisor.test_child import config_of
+from tests.support.answers import Answer
 from tests.support.client import RawClient, exchange
 from tests.support.scripts import Held
 from tests.support.upstream import StubUpstream
@@ -117,6 +118,26 @@ async def test_one_that_begins_while_the_configuration_changes_follows(wanted: W
         assert (await exchange(wanted.port, request("GET", "/public/x"))).status == 200
 
 
+async def test_a_reload_while_one_begins_is_known_to_it_before_it_accepts(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = WorkerProcess.begin
+    waits: list[asyncio.Future[Answer]] = []
+
+    async def begin_and_change(worker: WorkerProcess, config: Config, number: int) -> str:
+        problem = await begin(worker, config, number)
+        wanted.config = config_of(upstream.url)
+        waits.append(asyncio.ensure_future(exchange(wanted.port, request("GET", "/public/x"))))
+        for _ in range(50):  # a chance to answer by what has ended
+            await worker.report()
+        return problem
+
+    async with StubUpstream() as upstream:
+        monkeypatch.setattr(WorkerProcess, "begin", begin_and_change)
+        assert await wanted.slot.start() == ""
+        assert (await waits[0]).status == 200
+
+
 async def test_why_there_cannot_be_one_is_told(wanted: Wanted) -> None:
     bad = wanted.config.upstreams["api"].model_copy(update={"endpoints": ()})
     wanted.config = wanted.config.model_copy(update={"upstreams": {"api": bad, "x": None}})
@@ -186,6 +207,45 @@ async def test_one_that_does_not_come_to_serve_is_given_up(
     monkeypatch.setattr(WorkerProcess, "begin", never)
     monkeypatch.setattr(slot, "_START", 0.2)
     assert await wanted.slot.start() == "it does not serve within 0.2 s"
+
+
+async def test_a_drain_does_not_wait_for_one_that_stands_still(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "_LATE", 0.2)
+    monkeypatch.setattr(slot, "PATIENCE", 600.0)
+    drain = wanted.config.drain.model_copy(update={"timeout": 0.2})
+    wanted.config = wanted.config.model_copy(update={"drain": drain})
+    assert await wanted.slot.start() == ""
+    os.kill(wanted.pid(), signal.SIGSTOP)
+    async with asyncio.timeout(60):
+        await wanted.slot.drain()
+    assert wanted.slot.worker is not None
+    assert wanted.slot.worker.ended.result() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+async def test_the_log_has_each_that_did_not_end_by_itself_also_in_a_drain(
+    wanted: Wanted, caplog: pytest.LogCaptureFixture, number: signal.Signals
+) -> None:
+    held = Held()
+    async with StubUpstream() as upstream:
+        upstream.script("/public/held", held)
+        wanted.config = config_of(upstream.url)
+        assert await wanted.slot.start() == ""
+        async with RawClient(wanted.port) as client:
+            await client.send(request("GET", "/public/held"))
+            await upstream.wait(lambda: bool(upstream.requests))
+            worker = wanted.slot.worker
+            assert worker is not None
+            drained = asyncio.ensure_future(wanted.slot.drain())
+            await worker.deaf.wait()
+            os.kill(worker.pid, number)
+            held.go.set()
+            await drained
+    await wanted.slot.stop()
+    told = [each.message for each in caplog.records if each.levelname == "ERROR"]
+    assert told == (["worker has ended"] if number is signal.SIGKILL else [])
 
 
 async def test_a_drain_closes_the_socket_when_nobody_accepts_any_more(wanted: Wanted) -> None:

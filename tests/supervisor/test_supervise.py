@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ import yaml
 from tests.support.certificates import Authority
 from tests.support.client import RawClient, exchange
 from tests.support.gateway import ROOT, GatewayProcess
-from tests.support.processes import children_of, stopped, words_of
+from tests.support.processes import children_of, state_of, stopped, words_of
 from tests.support.scripts import Held
 from tests.support.upstream import StubUpstream
 from tests.support.valkey import Valkey
@@ -402,6 +403,21 @@ async def test_an_end_while_a_worker_starts_finishes_what_the_others_have(tmp_pa
         held.go.set()
         assert (await asked).status == 200
         assert await gateway.wait() == 0
+
+
+async def test_what_a_worker_could_not_take_on_loan_is_lent_again(tmp_path: Path) -> None:
+    async with StubUpstream() as upstream, running(text_of(upstream.url), tmp_path) as admin:
+        still, other = (await admin.pids()).values()
+        limit = resource.prlimit(other, resource.RLIMIT_NOFILE)
+        resource.prlimit(other, resource.RLIMIT_NOFILE, (3, limit[1]))  # it has more than these
+        await stopped(still)
+        told = "worker cannot accept for another one"
+        await admin.gateway.wait_for_log(lambda line: line["event"] == told)
+        resource.prlimit(other, resource.RLIMIT_NOFILE, limit)
+        answers = await asyncio.gather(*(ask(admin, f"/public/{n}") for n in range(20)))
+        assert {answer.status for answer in answers} == {200}
+        assert state_of(still) == "T"  # none of them has waited for its end
+        os.kill(still, signal.SIGCONT)
 
 
 async def test_an_address_in_use_ends_the_start(tmp_path: Path) -> None:

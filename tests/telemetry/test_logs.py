@@ -164,3 +164,13 @@ def test_setting_up_twice_says_nothing_twice(capsys: pytest.CaptureFixture[str])
         set_up("info", "text")
         logging.getLogger("gatelodge").info("once")
     assert capsys.readouterr().err.count("once") == 1
+
+
+def test_a_worker_keeps_its_number_when_the_level_changes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with put_back():
+        set_up("info", "json", worker=2)
+        set_up("debug", "json")
+        logging.getLogger("gatelodge").debug("heard")
+    assert json.loads(capsys.readouterr().err)["worker"] == 2

@@ -116,6 +116,25 @@ def test_what_goes_and_comes_back_as_it_was_is_no_change(file: Path) -> None:
     assert [looks.look(), looks.look()] == [0, 0]
 
 
+def test_what_was_told_is_a_change_again_once_something_else_was_read(file: Path) -> None:
+    looks = Looks(file)
+    old, new = file.with_suffix(".old"), file.with_suffix(".new")
+    new.write_text("two")
+
+    def swap() -> None:
+        os.rename(file, old)
+        os.rename(new, file)
+        os.rename(old, new)
+
+    swap()
+    assert [looks.look(), looks.look()] == [0, 1]
+    swap()
+    looks.source.read_all()  # by HUP
+    assert [looks.look(), looks.look()] == [1, 1]
+    swap()
+    assert [looks.look(), looks.look()] == [1, 2]
+
+
 def test_a_change_before_the_first_look_is_one(file: Path) -> None:
     looks = Looks(file)
     file.write_text("three")
