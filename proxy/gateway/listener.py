@@ -25,10 +25,10 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from proxy.core.client import Client
 from proxy.errors import ProxyError
 from proxy.gateway.crowd import Crowd
-from proxy.gateway.owed import bound_unsent
 from proxy.gateway.pace import LINGER, Paced
 from proxy.upstream.deadlines import NEVER
 from proxy.upstream.outbox import Corked, Outbox
+from proxy.upstream.owed import bound_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.errors import Overloaded, RequestTimeout
 from proxy.gateway.inbox import Inbox
-from proxy.gateway.owed import owed
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.owed import owed
 
 if TYPE_CHECKING:
     from proxy.config.model import Limits

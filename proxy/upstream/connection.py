@@ -27,6 +27,7 @@ from proxy.upstream.deadlines import NEVER
 from proxy.upstream.handshake import WRITE_BUFFER, refused
 from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
+from proxy.upstream.owed import bound_unsent, owed
 from proxy.upstream.response import ResponseReader
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         "_loop",
         "_on_lost",
         "_outbox",
+        "_owed",
+        "_patience",
         "_reader",
         "_reading_paused",
         "_sent",
@@ -89,6 +92,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self._error: ProxyError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._patience: float | None = None
+        self._owed = 0
         self._writing_paused = False
         self._reading_paused = False
         self.transport: asyncio.Transport | None = None
@@ -122,12 +127,13 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self.cork(data)
 
     async def drain(self, patience: float | None) -> None:
-        """Wait until the endpoint has taken enough of what was written, for at most `patience`
-        seconds.
+        """Wait until the endpoint has taken enough of what was written, which it must go on doing:
+        within `patience` seconds it takes something.
 
         Raises the connection's failure, UpstreamTimeout among them.
         """
-        if self._writing_paused and self._error is None:
+        if self._writing_paused and self._error is None and self.transport is not None:
+            self._patience, self._owed = patience, owed(self.transport)
             self.write_deadline = self.after(patience)
             self._drained = self._loop.create_future()
             try:
@@ -273,6 +279,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     def expire(self) -> None:
         """A deadline has passed: an idle connection is closed, one that is waited for fails."""
+        if self.write_deadline < self.read_deadline and self._takes():
+            self.write_deadline = self.after(self._patience)
+            return
         self.read_deadline = self.write_deadline = NEVER
         reader = self._reader
         if reader is None and self.sink is None:
@@ -282,10 +291,16 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         late = UpstreamTimeout if begun else AnswerLate
         self.fail(late("the endpoint did not move on in time"))
 
+    def _takes(self) -> bool:
+        """Whether the endpoint has taken something of an upload since the last look."""
+        before, self._owed = self._owed, 0 if self.transport is None else owed(self.transport)
+        return self._owed < before
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        bound_unsent(transport)
         if transport.get_extra_info("ssl_object") is not None:
             self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
 

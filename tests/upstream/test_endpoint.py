@@ -18,6 +18,7 @@ from proxy.errors import ConnectTimeout, Overloaded, UpstreamUnreachable
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER, Deadlines
 from proxy.upstream.endpoint import ConnectSettings, Endpoint
+from proxy.upstream.owed import owed
 from tests.gateway.fakes import FakeTransport, turns
 from tests.support.certificates import Authority
 from tests.support.upstream import StubUpstream
@@ -179,6 +180,20 @@ def closed_port() -> int:
         port = probe.getsockname()[1]
         assert isinstance(port, int)
         return port
+
+
+async def test_little_stands_in_the_kernel_for_an_endpoint_that_reads_nothing() -> None:
+    """Else a request would have ended for us long before it has for the endpoint."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        endpoint_at(f"http://127.0.0.1:{listener.getsockname()[1]}") as endpoint,
+    ):
+        connection = await endpoint.connect(5.0)
+        assert connection.transport is not None
+        connection.transport.write(bytes(1 << 25))
+        unread = owed(connection.transport) - connection.transport.get_write_buffer_size()
+        assert unread < 1 << 20
+        connection.abort()
 
 
 async def test_nobody_listens() -> None:

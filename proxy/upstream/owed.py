@@ -1,7 +1,7 @@
-"""What a client has still to take of what was written to it.
+"""What the other side of a connection has still to take of what was written to it.
 
-The event loop tells when its own buffer has emptied, which for a slow client is seldom: behind that
-buffer stands the kernel's, of up to some MiB. So whoever wants to know whether a client takes
+The event loop tells when its own buffer has emptied, which for a slow reader is seldom: behind that
+buffer stands the kernel's, of up to some MiB. So whoever wants to know whether a reader takes
 anything at all has to ask the kernel too (tcp(7), SIOCOUTQ: bytes not acknowledged yet).
 """
 
@@ -19,21 +19,21 @@ if sys.platform != "win32":
 
 
 _UNSENT_MAX: Final = 128 * 1024
-"""Bytes that the kernel holds for a client beyond what is on its way to it. Without this a client
-that reads nothing makes it hold up to 4 MiB (tcp_wmem), which nobody's memory shows.
+"""Bytes that the kernel holds for a reader beyond what is on its way to it. Without this one that
+reads nothing makes it hold up to 4 MiB (tcp_wmem), which nobody's memory shows.
 """
 _LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 def bound_unsent(transport: asyncio.BaseTransport) -> None:
-    """Bound what the kernel holds for a client, where it can be bound (Linux, macOS)."""
+    """Bound what the kernel holds for a reader, where it can be bound (Linux, macOS)."""
     sock = transport.get_extra_info("socket")
     if _LOWAT is not None and sock is not None and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, _LOWAT, _UNSENT_MAX)
 
 
 def owed(transport: asyncio.Transport) -> int:
-    """Return how many bytes the client has not taken yet."""
+    """Return how many bytes the other side has not taken yet."""
     return transport.get_write_buffer_size() + _in_kernel(transport)
 
 

@@ -1,11 +1,11 @@
-"""proxy/gateway/owed.py: how much a client has still to take."""
+"""proxy/upstream/owed.py: how much a client has still to take."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 
-from proxy.gateway.owed import owed
+from proxy.upstream.owed import owed
 from tests.gateway.fakes import FakeTransport
 
 
