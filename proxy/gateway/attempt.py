@@ -158,6 +158,7 @@ class Attempt:
         """The answer has been read: keep the connection for another request, if it can carry
         one.
         """
+        self.went_well()
         if self.uploading:
             self.abort()
             return
@@ -167,8 +168,12 @@ class Attempt:
         if endpoint.apart:
             endpoint.rejoin(self.connection)
         endpoint.give_back(self.connection)
-        if endpoint.standing.failing and not self.erred:
-            endpoint.standing.succeed()
+
+    def went_well(self) -> None:
+        """Note that the endpoint has answered, unless its answer counts as a failure."""
+        standing = self.endpoint.standing
+        if standing.failing and not self.erred:
+            standing.succeed()
 
     def abort(self) -> None:
         """Give up: end the upload and the connection."""
