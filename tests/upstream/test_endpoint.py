@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.config.model import Endpoint as Address
 from proxy.errors import ConnectTimeout, Overloaded, UpstreamUnreachable
+from proxy.upstream import resolve
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER, Deadlines
 from proxy.upstream.endpoint import ConnectSettings, Endpoint
@@ -194,6 +195,21 @@ async def test_little_stands_in_the_kernel_for_an_endpoint_that_reads_nothing() 
         unread = owed(connection.transport) - connection.transport.get_write_buffer_size()
         assert unread < 1 << 20
         connection.abort()
+
+
+async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def addresses(_loop: object, host: str, _port: int) -> list[str]:
+        return {"api": ["127.0.0.2", "127.0.0.1"], "away": ["127.0.0.2", "127.0.0.3"]}[host]
+
+    monkeypatch.setattr(resolve, "to_try", addresses)
+    async with StubUpstream() as upstream:
+        with endpoint_at(f"http://api:{upstream.port}") as endpoint:
+            endpoint.give_back(await used(endpoint))
+        with (
+            endpoint_at(f"http://away:{upstream.port}") as endpoint,
+            pytest.raises(UpstreamUnreachable, match="refused"),
+        ):
+            await endpoint.connect(5.0)
 
 
 async def test_nobody_listens() -> None:
