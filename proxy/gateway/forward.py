@@ -96,7 +96,9 @@ async def _answered(
             x.attempts += 1
         try:
             if attempt is None:
-                attempt = await Attempt.connect(x, permit, pool, tried[-1])
+                attempt = await Attempt.connect(
+                    x, permit, pool, tried[-1], replayable=whole is not None
+                )
                 attempt.send(x, permit, pool, snapshot.rules, body, whole)
             while (answer := await attempt.connection.answer()).status == 103:
                 client.write(interim_head(x, answer))
