@@ -27,7 +27,7 @@ from proxy.upstream.deadlines import NEVER
 from proxy.upstream.handshake import WRITE_BUFFER, refused
 from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
-from proxy.upstream.owed import bound_unsent, owed
+from proxy.upstream.owed import bound_unsent, taken
 from proxy.upstream.response import ResponseReader
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         "_loop",
         "_on_lost",
         "_outbox",
-        "_owed",
         "_patience",
         "_reader",
         "_reading_paused",
         "_sent",
+        "_taken",
         "_unsent",
         "_waiter",
         "_writing_paused",
@@ -93,7 +93,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._patience: float | None = None
-        self._owed = 0
+        self._taken = 0
         self._writing_paused = False
         self._reading_paused = False
         self.transport: asyncio.Transport | None = None
@@ -127,13 +127,12 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self.cork(data)
 
     async def drain(self, patience: float | None) -> None:
-        """Wait until the endpoint has taken enough of what was written, which it must go on doing:
-        within `patience` seconds it takes something.
-
-        Raises the connection's failure, UpstreamTimeout among them.
+        """Wait until the endpoint has taken enough of what was written; within `patience` seconds
+        it takes something. Raises the connection's failure, UpstreamTimeout among them.
         """
-        if self._writing_paused and self._error is None and self.transport is not None:
-            self._patience, self._owed = patience, owed(self.transport)
+        transport = self.transport
+        if self._writing_paused and self._error is None and transport is not None:
+            self._patience, self._taken = patience, taken(transport)
             self.write_deadline = self.after(patience)
             self._drained = self._loop.create_future()
             try:
@@ -293,8 +292,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     def _takes(self) -> bool:
         """Whether the endpoint has taken something of an upload since the last look."""
-        before, self._owed = self._owed, 0 if self.transport is None else owed(self.transport)
-        return self._owed < before
+        transport, before = self.transport, self._taken
+        self._taken = before if transport is None else taken(transport)
+        return self._taken > before
 
     # What the event loop calls.
 

@@ -29,6 +29,9 @@ class FakeSocket:
     def setsockopt(self, *option: Any) -> None:
         self.options.append(option)
 
+    def getsockopt(self, *_option: Any) -> bytes:
+        return b""  # a kernel that keeps no count
+
     def fileno(self) -> int:
         return -1
 
