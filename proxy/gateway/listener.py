@@ -170,7 +170,7 @@ class ClientConnection(Corked, Paced):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._owed = None
+        self._taken = None
         self.write_deadline = monotonic()  # the next sweep notes how much it has to take
         if self.tunnel is not None:
             self.tunnel.client_writable(False)
@@ -298,7 +298,7 @@ class ClientConnection(Corked, Paced):
         if transport is None or transport.is_closing():
             return
         self.uncork()
-        self._owed, self.write_deadline = None, monotonic()
+        self._taken, self.write_deadline = None, monotonic()
         if (self._body.is_eof() and not self._discarding) or not transport.can_write_eof():
             transport.close()
             return
