@@ -29,8 +29,8 @@ IDEMPOTENT: Final = frozenset(
     {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY", "PROPFIND", "REPORT", "SEARCH"}
 )
 FRESH_ENOUGH: Final = 1.0
-"""Seconds for which a pooled connection may have been idle and still carry a request that must
-not be repeated: endpoints close idle connections after two seconds at the earliest (gunicorn),
+"""Seconds for which a pooled connection may have been idle and still carry a request that is not
+to be repeated: endpoints close idle connections after two seconds at the earliest (gunicorn),
 and what is lost then stays lost.
 """
 WINDOW: Final = 10
@@ -77,9 +77,10 @@ def is_free(failure: Failure, *, another: bool) -> bool:
     return isinstance(failure, UpstreamUnreachable | Overloaded)
 
 
-def max_idle(method: str, pool_idle: float) -> float:
+def max_idle(method: str, pool_idle: float, *, replayable: bool) -> float:
     """Return for how many seconds a pooled connection may have been idle to carry this request."""
-    return pool_idle if method in IDEMPOTENT else min(pool_idle, FRESH_ENOUGH)
+    again = replayable and method in IDEMPOTENT
+    return pool_idle if again else min(pool_idle, FRESH_ENOUGH)
 
 
 def is_its_own(failure: BaseException) -> TypeGuard[Failure]:

@@ -53,9 +53,11 @@ class Attempt:
         return f"<Attempt {self.endpoint.name} {self.connection!r}>"
 
     @classmethod
-    async def connect(cls, x: Exchange, permit: Permit, pool: Pool, endpoint: Endpoint) -> Attempt:
-        """Take a pooled connection that is young enough, or make one. Raises the failures of
-        connecting.
+    async def connect(
+        cls, x: Exchange, permit: Permit, pool: Pool, endpoint: Endpoint, *, replayable: bool
+    ) -> Attempt:
+        """Take a pooled connection that is young enough, or make one; `replayable`: the whole body
+        is at hand. Raises the failures of connecting.
 
         A second try always takes a fresh one: where one pooled connection was stale, so may be the
         next.
@@ -63,7 +65,8 @@ class Attempt:
         timeouts = permit.route.timeouts
         connection = None
         if x.attempts == 1 and not permit.upgrade:
-            connection = endpoint.take_idle(max_idle(x.head.method, pool.pool_idle))
+            age = max_idle(x.head.method, pool.pool_idle, replayable=replayable)
+            connection = endpoint.take_idle(age)
         if connection is None:
             endpoint.load += 1
             try:
@@ -158,6 +161,7 @@ class Attempt:
         """The answer has been read: keep the connection for another request, if it can carry
         one.
         """
+        self.went_well()
         if self.uploading:
             self.abort()
             return
@@ -167,8 +171,12 @@ class Attempt:
         if endpoint.apart:
             endpoint.rejoin(self.connection)
         endpoint.give_back(self.connection)
-        if endpoint.standing.failing and not self.erred:
-            endpoint.standing.succeed()
+
+    def went_well(self) -> None:
+        """Note that the endpoint has answered, unless its answer counts as a failure."""
+        standing = self.endpoint.standing
+        if standing.failing and not self.erred:
+            standing.succeed()
 
     def abort(self) -> None:
         """Give up: end the upload and the connection."""

@@ -14,7 +14,7 @@ from proxy.core.retry import is_free, is_its_own, may_retry
 from proxy.errors import Failure
 from proxy.gateway.attempt import LAST_CHUNK, Attempt, chunk
 from proxy.gateway.respond import date_line
-from proxy.gateway.tunnel import run_tunnel
+from proxy.gateway.tunnel import check_accepted, run_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,8 @@ async def forward(
         attempt, answer = await _answered(x, permit, snapshot, client, body, begun)
         try:
             if answer.status == 101:
+                check_accepted(answer, x.head.noted[b"sec-websocket-key"])
+                attempt.went_well()  # it may last for hours, and end in any way
                 attempt.set_apart()
                 rules = snapshot.rules.response_filter
                 await run_tunnel(x, permit, answer, rules, client, attempt.connection)
@@ -59,6 +61,8 @@ async def forward(
             keep = await _relay(x, answer, snapshot, client, body, attempt)
         except BaseException as failure:
             attempt.abort()
+            if not is_its_own(failure):  # the client has left, or sends what is no body
+                attempt.went_well()
             _blame(attempt.endpoint, failure)
             raise
         attempt.finish()
@@ -92,7 +96,9 @@ async def _answered(
             x.attempts += 1
         try:
             if attempt is None:
-                attempt = await Attempt.connect(x, permit, pool, tried[-1])
+                attempt = await Attempt.connect(
+                    x, permit, pool, tried[-1], replayable=whole is not None
+                )
                 attempt.send(x, permit, pool, snapshot.rules, body, whole)
             while (answer := await attempt.connection.answer()).status == 103:
                 client.write(interim_head(x, answer))

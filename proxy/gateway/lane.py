@@ -215,7 +215,8 @@ class Lane:
         now = int(monotonic() * 1_000_000) if uses else 0
         if uses and any(take_all(uses, now)):
             return None
-        taken = pool.take_idle(x, max_idle(x.head.method, pool.pool_idle))
+        age = max_idle(x.head.method, pool.pool_idle, replayable=True)
+        taken = pool.take_idle(x, age)
         if taken is None:
             give_back(uses, now)
             return None

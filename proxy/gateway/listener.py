@@ -25,10 +25,10 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from proxy.core.client import Client
 from proxy.errors import ProxyError
 from proxy.gateway.crowd import Crowd
-from proxy.gateway.owed import bound_unsent
 from proxy.gateway.pace import LINGER, Paced
 from proxy.upstream.deadlines import NEVER
 from proxy.upstream.outbox import Corked, Outbox
+from proxy.upstream.owed import bound_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -170,7 +170,7 @@ class ClientConnection(Corked, Paced):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._owed = None
+        self._taken = None
         self.write_deadline = monotonic()  # the next sweep notes how much it has to take
         if self.tunnel is not None:
             self.tunnel.client_writable(False)
@@ -298,7 +298,7 @@ class ClientConnection(Corked, Paced):
         if transport is None or transport.is_closing():
             return
         self.uncork()
-        self._owed, self.write_deadline = None, monotonic()
+        self._taken, self.write_deadline = None, monotonic()
         if (self._body.is_eof() and not self._discarding) or not transport.can_write_eof():
             transport.close()
             return

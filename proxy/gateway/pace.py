@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.errors import Overloaded, RequestTimeout
 from proxy.gateway.inbox import Inbox
-from proxy.gateway.owed import owed
 from proxy.upstream.deadlines import NEVER
+from proxy.upstream.owed import owed, taken
 
 if TYPE_CHECKING:
     from proxy.config.model import Limits
@@ -36,13 +36,13 @@ class Paced(Inbox):
     `waits_since` is since when its body has been waited for.
     """
 
-    __slots__ = ("_keeper", "_owed", "_sent", "busy", "waits_since", "write_deadline")
+    __slots__ = ("_keeper", "_sent", "_taken", "busy", "waits_since", "write_deadline")
 
     def __init__(self, keeper: Keeper, *inbox: Any, **options: Any) -> None:
         super().__init__(*inbox, **options)
         self._keeper = keeper
         self._sent = False
-        self._owed: int | None = None
+        self._taken: int | None = None
         self.busy = False
         self.waits_since = NEVER
         self.write_deadline = NEVER
@@ -89,17 +89,19 @@ class Paced(Inbox):
         if transport is None:
             self.write_deadline = NEVER
             return
-        now = owed(transport)
-        if self._owed is not None and now and self._takes_too_little(now, limits.write_idle):
+        now = taken(transport)
+        if owed(transport) and self._takes_too_little(now, limits.write_idle):
             self._cut("answer")
             self.abort()
-        self._owed = now
+        self._taken = now
         self.write_deadline = monotonic() + limits.write_idle
 
-    def _takes_too_little(self, still_owed: int, seconds: float) -> bool:
-        """Whether what it has taken since `_owed` was noted, so many seconds ago, is too little."""
+    def _takes_too_little(self, now: int, seconds: float) -> bool:
+        """Whether what it has taken since `_taken` was noted, so many seconds ago, is too little;
+        `now` is the same number now.
+        """
         least = max(1.0, (self._keeper.limits.write_rate or 0) * seconds)
-        return self._owed is not None and self._owed - still_owed < least
+        return self._taken is not None and now - self._taken < least
 
     def _cut(self, what: str) -> None:
         counts = self._keeper.cut
@@ -145,7 +147,7 @@ class Paced(Inbox):
         began = self.write_deadline - self._keeper.limits.write_idle
         if self.transport is None or not self._paused:
             return False
-        if not self._takes_too_little(owed(self.transport), monotonic() - began):
+        if not self._takes_too_little(taken(self.transport), monotonic() - began):
             return False
         self._cut("gave_way")
         self.abort()

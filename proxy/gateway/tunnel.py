@@ -33,12 +33,9 @@ async def run_tunnel(
     client: Downstream,
     upstream: UpstreamConnection,
 ) -> None:
-    """Answer the client with the 101 and splice the connections until one of them ends.
-
-    Raises UpstreamProtocol when the 101 does not accept this WebSocket (RFC 6455 section 4.1, on
-    the server's response, points 2 to 4). Extensions are between client and endpoint.
+    """Answer the client with the 101, which was accepted (`check_accepted`), and splice the
+    connections until one of them ends. Extensions are between client and endpoint.
     """
-    _check_accepted(answer, x.head.noted[b"sec-websocket-key"])
     head = answer_head(x, answer, rules, close=False, upgrade=True)
     x.status = answer.status
     client.head_sent = True
@@ -53,7 +50,10 @@ async def run_tunnel(
         upstream.abort()
 
 
-def _check_accepted(answer: Answer, key: bytes) -> None:
+def check_accepted(answer: Answer, key: bytes) -> None:
+    """Raise UpstreamProtocol when the 101 does not accept this WebSocket (RFC 6455 section 4.1, on
+    the server's response, points 2 to 4).
+    """
     sent: dict[bytes, bytes] = {name.lower(): value for name, value in answer.fields}
     if sent.get(b"upgrade", b"").strip().lower() != b"websocket":
         raise UpstreamProtocol("a 101 that does not switch to websocket")

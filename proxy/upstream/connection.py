@@ -27,6 +27,7 @@ from proxy.upstream.deadlines import NEVER
 from proxy.upstream.handshake import WRITE_BUFFER, refused
 from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
+from proxy.upstream.owed import bound_unsent, taken
 from proxy.upstream.response import ResponseReader
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         "_loop",
         "_on_lost",
         "_outbox",
+        "_patience",
         "_reader",
         "_reading_paused",
         "_sent",
+        "_taken",
         "_unsent",
         "_waiter",
         "_writing_paused",
@@ -89,6 +92,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self._error: ProxyError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._patience: float | None = None
+        self._taken = 0
         self._writing_paused = False
         self._reading_paused = False
         self.transport: asyncio.Transport | None = None
@@ -122,12 +127,12 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self.cork(data)
 
     async def drain(self, patience: float | None) -> None:
-        """Wait until the endpoint has taken enough of what was written, for at most `patience`
-        seconds.
-
-        Raises the connection's failure, UpstreamTimeout among them.
+        """Wait until the endpoint has taken enough of what was written; within `patience` seconds
+        it takes something. Raises the connection's failure, UpstreamTimeout among them.
         """
-        if self._writing_paused and self._error is None:
+        transport = self.transport
+        if self._writing_paused and self._error is None and transport is not None:
+            self._patience, self._taken = patience, taken(transport)
             self.write_deadline = self.after(patience)
             self._drained = self._loop.create_future()
             try:
@@ -273,6 +278,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     def expire(self) -> None:
         """A deadline has passed: an idle connection is closed, one that is waited for fails."""
+        if self.write_deadline < self.read_deadline and self._takes():
+            self.write_deadline = self.after(self._patience)
+            return
         self.read_deadline = self.write_deadline = NEVER
         reader = self._reader
         if reader is None and self.sink is None:
@@ -282,10 +290,17 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         late = UpstreamTimeout if begun else AnswerLate
         self.fail(late("the endpoint did not move on in time"))
 
+    def _takes(self) -> bool:
+        """Whether the endpoint has taken something of an upload since the last look."""
+        transport, before = self.transport, self._taken
+        self._taken = before if transport is None else taken(transport)
+        return self._taken > before
+
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        bound_unsent(transport)
         if transport.get_extra_info("ssl_object") is not None:
             self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from errno import EADDRNOTAVAIL
 from heapq import nsmallest
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.core.health import Standing
 from proxy.errors import ConnectTimeout, Overloaded
+from proxy.upstream import resolve
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER
 from proxy.upstream.handshake import unreachable
@@ -296,14 +298,26 @@ class Endpoint:
                 return
 
     async def _connect(self) -> UpstreamConnection:
-        address, settings = self.address, self._settings
+        address = self.address
         if address.path is not None:
             _, connection = await self._loop.create_unix_connection(self._protocol, address.path)
             return connection
+        failure: OSError | None = None
+        for host in await resolve.to_try(self._loop, address.host, address.port):
+            try:
+                return await self._connect_to(host)
+            except ssl.SSLError:
+                raise  # somebody is there
+            except OSError as error:
+                failure = error
+        raise failure or OSError(EADDRNOTAVAIL, "the name has no address")
+
+    async def _connect_to(self, host: str) -> UpstreamConnection:
+        address, settings = self.address, self._settings
         tls = address.scheme == "https"
         _, connection = await self._loop.create_connection(
             self._protocol,
-            address.host,
+            host,
             address.port,
             ssl=settings.tls if tls else None,
             server_hostname=(settings.server_name or address.host) if tls else None,

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.corridor.test_websocket import HANDSHAKE, SWITCHED
 from tests.support.answers import Answer
 from tests.support.client import RawClient
-from tests.support.upstream import StubUpstream
+from tests.support.scripts import silent
+from tests.support.upstream import Exchange, Script, StubUpstream
 from tests.support.worker import LocalGateway, request, settings, signed_in
 
 DOWN = b"HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n"
@@ -214,6 +216,48 @@ async def test_failures_with_successes_between_them_eject_nobody() -> None:
                 for _ in range(5):
                     await gateway.ask("GET", "/public/y")
             assert {each["state"] for each in gateway.endpoints} == {"up"}
+
+
+async def stream(exchange: Exchange) -> None:
+    """Begin an answer, and go on until the client has left."""
+    await exchange.send(b"HTTP/1.1 200 \r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    await silent(exchange)
+
+
+async def switch(exchange: Exchange) -> None:
+    await exchange.send(SWITCHED)
+    await silent(exchange)
+
+
+@pytest.mark.parametrize(
+    ("answer", "head", "leaves"),
+    [(stream, (), True), (switch, HANDSHAKE, False), (switch, HANDSHAKE, True)],
+)
+async def test_streams_and_tunnels_are_successes_too(
+    answer: Script, head: tuple[str, ...], leaves: bool
+) -> None:
+    """A tunnel from its 101 on, a stream when its client has left and it was well until then."""
+    async with Three() as three, AsyncExitStack() as clients:
+        for stub in three.stubs:
+            stub.script("/public/y", answer)
+        three.stubs[0].script("/public/x", b"SSH-2.0-x\r\n")
+        config = three.settings(eject={"failures": 2, "base": "10m"}, retry={"attempts": 1})
+        config["routes"][0]["upgrade"] = "websocket"
+        async with LocalGateway(config) as gateway:
+            for _ in range(4):
+                assert (await gateway.ask("GET", "/public/x")).status == 502
+                for _ in range(5):
+                    client = await clients.enter_async_context(RawClient(gateway.port))
+                    await client.send(request("GET", "/public/y", *head))
+                    await client.wait(lambda: b"\r\n\r\n" in client.received)  # noqa: B023
+                    if leaves:
+                        client.reset_connection()
+                        await gateway.until(lambda: not _under_way(gateway))
+            assert {each["state"] for each in gateway.endpoints} == {"up"}
+
+
+def _under_way(gateway: LocalGateway) -> int:
+    return sum(int(each["requests"]) + int(each["streams"]) for each in gateway.endpoints)
 
 
 async def test_an_answer_that_is_cut_is_a_failure_of_its_endpoint() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -19,15 +20,21 @@ PEER: Final = ("203.0.113.7", 50000)
 
 
 class FakeSocket:
-    """Notes the options that are set on it."""
+    """Notes the options that are set on it; `acked` is the kernel's count of what was taken, if it
+    keeps one (tcp_info).
+    """
 
     def __init__(self, family: int = socket.AF_INET) -> None:
         self.family = family
         self.type = socket.SOCK_STREAM
         self.options: list[tuple[Any, ...]] = []
+        self.acked: int | None = None
 
     def setsockopt(self, *option: Any) -> None:
         self.options.append(option)
+
+    def getsockopt(self, *_option: Any) -> bytes:
+        return b"" if self.acked is None else bytes(120) + self.acked.to_bytes(8, sys.byteorder)
 
     def fileno(self) -> int:
         return -1

@@ -31,7 +31,7 @@ async def sent(road: Road, request: RequestHead, payload: FakePayload) -> tuple[
     x.attempts = 1
     body = RequestBody(FakeClient(), payload, request)
     body.limit(None, 10.0, None)
-    attempt = await Attempt.connect(x, permit, road.pool, road.pool.pick(x))
+    attempt = await Attempt.connect(x, permit, road.pool, road.pool.pick(x), replayable=True)
     attempt.send(x, permit, road.pool, road.snapshot.rules, body, body.whole())
     await attempt.connection.answer()
     return attempt, road.upstream.requests[-1]
@@ -130,18 +130,28 @@ async def pooled(road: Road) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "attempts", "age", "reused"),
+    ("method", "replayable", "attempts", "age", "reused"),
     [
-        ("GET", 1, 0.0, True),
-        ("GET", 1, 1.2, True),
-        ("GET", 2, 0.0, False),
-        ("POST", 1, 0.0, True),
-        ("POST", 1, 1.2, False),
+        ("GET", True, 1, 0.0, True),
+        ("GET", True, 1, 1.2, True),
+        ("GET", True, 2, 0.0, False),
+        ("POST", True, 1, 0.0, True),
+        ("POST", True, 1, 1.2, False),
+        ("PUT", False, 1, 0.0, True),
+        ("PUT", False, 1, 1.2, False),
     ],
-    ids=["first try", "old", "second try", "young, not repeatable", "old, not repeatable"],
+    ids=[
+        "first try",
+        "old",
+        "second try",
+        "young, not repeatable",
+        "old, not repeatable",
+        "young, body on its way",
+        "old, body on its way",
+    ],
 )
 async def test_which_request_takes_a_pooled_connection(
-    method: str, attempts: int, age: float, reused: bool
+    method: str, replayable: bool, attempts: int, age: float, reused: bool
 ) -> None:
     async with Road(OK) as road:
         await pooled(road)
@@ -149,7 +159,7 @@ async def test_which_request_takes_a_pooled_connection(
         endpoint._idle[0].idle_since -= age
         x, permit = await road.permit(head(method=method, target="/public/x"))
         x.attempts = attempts
-        attempt = await Attempt.connect(x, permit, road.pool, endpoint)
+        attempt = await Attempt.connect(x, permit, road.pool, endpoint, replayable=replayable)
         assert attempt.connection.reused is reused
         attempt.abort()
         await turns()
@@ -160,7 +170,9 @@ async def test_an_upgrade_gets_a_connection_of_its_own() -> None:
         await pooled(road)
         x, permit = await road.permit(head(*UPGRADE, target="/public/x"))
         x.attempts = 1
-        attempt = await Attempt.connect(x, permit, road.pool, road.pool.endpoints[0])
+        attempt = await Attempt.connect(
+            x, permit, road.pool, road.pool.endpoints[0], replayable=True
+        )
         assert not attempt.connection.reused
         attempt.abort()
         await turns()

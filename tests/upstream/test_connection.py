@@ -289,6 +289,22 @@ async def test_draining_ends_with_the_connection() -> None:
     assert type(await failure(waiter)) is AnswerLate
 
 
+async def test_an_endpoint_that_takes_bytes_slowly_is_in_time() -> None:
+    """It is late only when it has taken nothing since the last look."""
+    wire = Wire()
+    wire.transport.unsent = 100
+    wire.connection.pause_writing()
+    waiter = waiting(wire.connection.drain(1.0))
+    await turns()
+    wire.transport.unsent = 99
+    wire.connection.expire()
+    await turns()
+    assert not waiter.done()
+    assert wire.connection.write_deadline < NEVER
+    wire.connection.expire()
+    assert type(await failure(waiter)) is AnswerLate
+
+
 async def test_an_endpoint_waits_for_a_client_that_reads_slowly() -> None:
     wire = Wire()
     wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")

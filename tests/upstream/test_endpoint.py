@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from proxy.config.model import Endpoint as Address
 from proxy.errors import ConnectTimeout, Overloaded, UpstreamUnreachable
+from proxy.upstream import resolve
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.deadlines import NEVER, Deadlines
 from proxy.upstream.endpoint import ConnectSettings, Endpoint
+from proxy.upstream.owed import owed
 from tests.gateway.fakes import FakeTransport, turns
 from tests.support.certificates import Authority
 from tests.support.upstream import StubUpstream
@@ -179,6 +181,35 @@ def closed_port() -> int:
         port = probe.getsockname()[1]
         assert isinstance(port, int)
         return port
+
+
+async def test_little_stands_in_the_kernel_for_an_endpoint_that_reads_nothing() -> None:
+    """Else a request would have ended for us long before it has for the endpoint."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        endpoint_at(f"http://127.0.0.1:{listener.getsockname()[1]}") as endpoint,
+    ):
+        connection = await endpoint.connect(5.0)
+        assert connection.transport is not None
+        connection.transport.write(bytes(1 << 25))
+        unread = owed(connection.transport) - connection.transport.get_write_buffer_size()
+        assert unread < 1 << 20
+        connection.abort()
+
+
+async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def addresses(_loop: object, host: str, _port: int) -> list[str]:
+        return {"api": ["127.0.0.2", "127.0.0.1"], "away": ["127.0.0.2", "127.0.0.3"]}[host]
+
+    monkeypatch.setattr(resolve, "to_try", addresses)
+    async with StubUpstream() as upstream:
+        with endpoint_at(f"http://api:{upstream.port}") as endpoint:
+            endpoint.give_back(await used(endpoint))
+        with (
+            endpoint_at(f"http://away:{upstream.port}") as endpoint,
+            pytest.raises(UpstreamUnreachable, match="refused"),
+        ):
+            await endpoint.connect(5.0)
 
 
 async def test_nobody_listens() -> None:

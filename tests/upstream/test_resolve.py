@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
-from typing import Any, cast
+from collections.abc import Iterator
+from threading import Event
+from typing import Any
 
 import pytest
 
-from proxy.upstream.resolve import look_up
+from proxy.upstream import resolve
+from proxy.upstream.resolve import look_up, to_try
 
 BOTH_LOOPS = True
 
@@ -32,26 +36,100 @@ async def test_a_name_that_is_not_known_is_an_error_of_the_system() -> None:
     assert isinstance(caught.value, socket.gaierror)
 
 
-class Loop:
-    """Answers look-ups as getaddrinfo does; `connected` says that there is a network."""
+Rows = list[tuple[Any, ...]]
 
-    def __init__(self, *, connected: bool) -> None:
-        self.flags: list[int] = []
+
+def row(host: str, port: int = 80) -> tuple[Any, ...]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return family, socket.SOCK_STREAM, 6, "", (host, port)
+
+
+class System:
+    """Answers as getaddrinfo does; `connected` says that there is a network. A look-up of "hangs"
+    ends when `go` is set.
+    """
+
+    def __init__(self, *, connected: bool = True) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.go = Event()
         self._connected = connected
 
-    async def getaddrinfo(self, _host: str, port: int, **how: int) -> list[Any]:
-        self.flags.append(how.get("flags", 0))
-        if how.get("flags") and not self._connected:
+    def getaddrinfo(self, host: str, port: int, **how: int) -> Rows:
+        self.asked.append((host, how["flags"]))
+        if host == "hangs":
+            self.go.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        if how["flags"] and not self._connected:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.2", port))
-        again = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", port))
-        six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fd00::1", port, 0, 0))
-        return [four, six, again, four]
+        return [row(each, port) for each in ("10.0.0.2", "fd00::1", "10.0.0.1", "10.0.0.2")]
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
+    system = System()
+    monkeypatch.setattr(socket, "getaddrinfo", system.getaddrinfo)
+    yield system
+    system.go.set()
 
 
 @pytest.mark.parametrize(("connected", "asked"), [(True, 1), (False, 2)])
-async def test_both_families_count_in_one_order(connected: bool, asked: int) -> None:
-    loop = Loop(connected=connected)
-    found = await look_up(cast("asyncio.AbstractEventLoop", loop), "api", 80)
+async def test_both_families_count_in_one_order(
+    system: System, connected: bool, asked: int
+) -> None:
+    system._connected = connected
+    found = await look_up(asyncio.get_running_loop(), "api", 80)
     assert found == ["10.0.0.1", "10.0.0.2", "fd00::1"]
-    assert loop.flags == [socket.AI_ADDRCONFIG, 0][:asked]
+    assert [flags for _, flags in system.asked] == [socket.AI_ADDRCONFIG, 0][:asked]
+
+
+async def test_addresses_are_tried_in_the_order_of_the_system(system: System) -> None:
+    loop = asyncio.get_running_loop()
+    assert await to_try(loop, "api", 80) == ["10.0.0.2", "fd00::1", "10.0.0.1"]
+    assert await to_try(loop, "::1", 80) == ["::1"]
+    assert await to_try(loop, "127.0.0.1", 80) == ["127.0.0.1"]
+    assert system.asked == [("api", 0)]
+
+
+async def test_a_name_that_hangs_keeps_no_other_from_being_found(system: System) -> None:
+    loop = asyncio.get_running_loop()
+    asking = [asyncio.ensure_future(to_try(loop, "hangs", 80)) for _ in range(100)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert await to_try(loop, "api", 80)
+    assert sorted(system.asked) == [("api", 0), ("hangs", 0)]
+    system.go.set()
+    failures = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(each) for each in failures} == {socket.gaierror}
+    assert resolve._under_way == {}
+
+
+async def test_a_look_up_that_takes_long_is_not_waited_for_by_others(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "_AGAIN", 0.0)
+    loop = asyncio.get_running_loop()
+    asking = [asyncio.ensure_future(to_try(loop, "hangs", 80)) for _ in range(2)]
+    await asyncio.sleep(0)
+    system.go.set()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert system.asked == [("hangs", 0)] * 2
+    assert resolve._under_way == {}
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_nobodys_business(system: System) -> None:
+    loop, told = asyncio.get_running_loop(), list[Any]()
+    loop.set_exception_handler(lambda _loop, context: told.append(context))
+    asking = asyncio.ensure_future(to_try(loop, "hangs", 80))
+    await asyncio.sleep(0)
+    asking.cancel()
+    system.go.set()
+    async with asyncio.timeout(5):
+        while resolve._under_way:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+    gc.collect()
+    assert told == []
+
+
+async def test_what_is_no_name_is_an_error_of_the_system() -> None:
+    with pytest.raises(socket.gaierror, match="no name"):
+        await look_up(asyncio.get_running_loop(), "a" * 64 + ".test", 80)

@@ -1,11 +1,14 @@
-"""proxy/gateway/owed.py: how much a client has still to take."""
+"""proxy/upstream/owed.py: how much a client has still to take."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 
-from proxy.gateway.owed import owed
+import pytest
+
+from proxy.upstream.owed import owed, taken
 from tests.gateway.fakes import FakeTransport
 
 
@@ -67,3 +70,33 @@ async def test_a_client_that_has_gone_owes_nothing() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert owed(transport) == 0
+
+
+def test_without_a_count_what_is_owed_says_what_was_taken() -> None:
+    transport = FakeTransport()
+    transport.unsent = 7
+    before = taken(transport)
+    transport.unsent = 6
+    assert taken(transport) > before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels keep no such count")
+async def test_what_was_taken_is_known_though_more_was_written_meanwhile() -> None:
+    """As from the buffer that TLS has behind that of its transport, which nobody can look into."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.socket()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    try:
+        transport.write(b"x" * 50_000)
+        before = taken(transport), owed(transport)
+        transport.write(b"x" * 50_000)
+        assert len(theirs.recv(20_000, socket.MSG_WAITALL)) == 20_000
+        assert owed(transport) > before[1]
+        assert taken(transport) > before[0]
+    finally:
+        transport.abort()
+        theirs.close()
