@@ -355,12 +355,18 @@ async def test_a_request_that_waits_for_redis_is_counted_though_the_server_chang
             return settings(upstream.url, rate_limit=limits, redis=redis)
 
         async with LocalGateway(shared(0)) as gateway:
-            asked = [
-                asyncio.ensure_future(gateway.ask("GET", "/api/x", signed_in())) for _ in range(10)
-            ]
-            await gateway.until(lambda: gateway.worker.metrics.in_flight > 0)
-            assert (await gateway.reload(shared(1))).problems == ()
+            async with valkey.client() as client:
+                await client.execute_command("CLIENT PAUSE", 60_000, "WRITE")
+                asked = [
+                    asyncio.ensure_future(gateway.ask("GET", "/api/x", signed_in()))
+                    for _ in range(10)
+                ]
+                await gateway.until(lambda: gateway.worker.metrics.in_flight == 10)
+                assert (await gateway.reload(shared(1))).problems == ()
+                await client.execute_command("CLIENT UNPAUSE")
             assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 10
+            # Paused, it was away for whoever began to use it.
+            await gateway.until(lambda: bool(gateway.status["limit_store"]["up"]))
             assert (await gateway.ask("GET", "/api/x", signed_in())).status == 200
             async with valkey.client(db=1) as client:
                 assert len(await client.keys()) == 2
