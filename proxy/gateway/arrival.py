@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from proxy.core.proxy_protocol import BadProxyHeader, parse
 from proxy.gateway.listener import peer_of
 from proxy.upstream.deadlines import NEVER
-from proxy.upstream.handshake import WRITE_BUFFER
+from proxy.upstream.encrypted import bound_buffers
 
 if TYPE_CHECKING:
     from proxy.config.model import Listen
@@ -228,7 +228,7 @@ class Arrival(asyncio.Protocol):
             self.abort()
             raise
         else:
-            encrypted.set_write_buffer_limits(high=WRITE_BUFFER)
+            bound_buffers(encrypted)
             self._hand_over(encrypted)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:

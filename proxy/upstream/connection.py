@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import (
     AnswerLate,
-    ConnectionCut,
-    ConnectionGone,
-    ConnectionStale,
     ProxyError,
     UpstreamProtocol,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from proxy.upstream.deadlines import NEVER
-from proxy.upstream.handshake import WRITE_BUFFER, refused
+from proxy.upstream.encrypted import bound_buffers, ends_orderly
+from proxy.upstream.end import End
 from proxy.upstream.leftover import leftover
 from proxy.upstream.outbox import Corked
 from proxy.upstream.owed import bound_unsent, taken
@@ -53,6 +51,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
 
     __slots__ = (
         "_drained",
+        "_eof",
         "_error",
         "_loop",
         "_on_lost",
@@ -87,6 +86,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self._outbox = outbox
         self._unsent: list[bytes] = []
         self._sent = False
+        self._eof = False
         self._on_lost = on_lost
         self._reader: ResponseReader | None = None
         self._error: ProxyError | None = None
@@ -302,7 +302,7 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         bound_unsent(transport)
         if transport.get_extra_info("ssl_object") is not None:
-            self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+            bound_buffers(transport)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -329,6 +329,9 @@ class UpstreamConnection(Corked, asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def eof_received(self) -> None:
+        self._eof = self.transport is not None and ends_orderly(self.transport)
+
     def connection_lost(self, exc: Exception | None) -> None:
         transport, self.transport = self.transport, None
         self._unsent.clear()
@@ -338,7 +341,8 @@ class UpstreamConnection(Corked, asyncio.Protocol):
             if data:
                 self.data_received(data)
         if self._error is None:
-            self._error = self._cut(exc)
+            end = End(exc, orderly=self._eof)
+            self._error = end.failure(self._reader, sent=self._sent, reused=self.reused)
             self._error.settle()
         if self._reader is not None:
             self._reader.close()
@@ -358,29 +362,6 @@ class UpstreamConnection(Corked, asyncio.Protocol):
             self.on_writable(True)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-
-    def _cut(self, exc: Exception | None) -> ProxyError:
-        """Return what the end of the connection means for the exchange that was under way."""
-        reader = self._reader
-        failure = refused(exc)
-        if failure is not None and not self.reused and (reader is None or not reader.started):
-            return failure
-        if reader is not None:
-            if not reader.started and not self._sent:
-                how = ConnectionGone if self.reused else UpstreamUnreachable
-                return how("the connection had ended before the request left")
-            if self.reused and not reader.started:
-                return ConnectionStale("the pooled connection had ended")
-            if not reader.started:
-                end = "ended" if exc is None else "was reset"
-                return ConnectionCut(f"the connection {end} before a byte of the answer")
-            if exc is not None and not reader.complete:
-                return UpstreamProtocol("the connection was reset")  # the end of no body
-            try:
-                reader.feed_eof()
-            except UpstreamProtocol as error:
-                return error
-        return UpstreamProtocol("the connection has ended")
 
     def _failure(self) -> ProxyError:
         return self._error or UpstreamProtocol("the connection has ended")

@@ -15,10 +15,6 @@ from proxy.errors import UpstreamUnreachable
 if TYPE_CHECKING:
     from proxy.config.model import UpstreamTls
 
-WRITE_BUFFER: Final = 64 * 1024
-"""Bytes that may lie in a connection over TLS before we wait for the other side: what those without
-TLS have. uvloop's 512 KiB would be memory that whoever reads nothing chooses to use.
-"""
 _OURS: Final = "the endpoint refuses our certificate (tls.cert)"
 _ABOUT_US: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the endpoint demands a client certificate (tls.cert)",

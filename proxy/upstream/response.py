@@ -91,9 +91,9 @@ class ResponseReader:
             raise self._error or UpstreamProtocol(f"the answer is not HTTP: {error}") from error
         self.overrun = True
 
-    def feed_eof(self) -> None:
-        """The connection has ended: so does a body that has no other end. Raises
-        UpstreamProtocol if it is cut.
+    def feed_eof(self, *, orderly: bool = True) -> None:
+        """The connection has ended, in an `orderly` way or not: if so, a body that has no other end
+        is whole. Raises UpstreamProtocol if it is cut.
         """
         if self.complete:
             return
@@ -103,6 +103,8 @@ class ResponseReader:
             raise UpstreamProtocol(f"the connection ended {where} of the answer")
         if answer.chunked or answer.length is not None:
             raise UpstreamProtocol("the connection ended within the body of the answer")
+        if not orderly:  # it may be cut (RFC 9112 section 9.8)
+            raise UpstreamProtocol("the connection ended without close_notify, as did the answer")
         self.complete = True
 
     def take(self) -> bytes:

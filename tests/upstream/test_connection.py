@@ -182,6 +182,7 @@ async def test_a_body_that_is_cut_raises_after_what_there_was() -> None:
 async def test_a_body_without_framing_ends_with_the_connection() -> None:
     wire = Wire()
     wire.feed(b"HTTP/1.1 200 OK\r\n\r\nbody")
+    wire.connection.eof_received()
     wire.connection.connection_lost(None)
     assert [await wire.connection.read(), await wire.connection.read()] == [b"body", b""]
 
