@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config.model import ListenTls, UpstreamTls
+    from proxy.core.certificate import Validity
     from proxy.gateway.snapshot import Snapshot
     from proxy.worker.source import Mark
 
@@ -42,6 +43,11 @@ class Certificates:
 
     def __repr__(self) -> str:
         return f"<Certificates {self._listen} {self._upstreams}>"
+
+    def check(self) -> None:
+        """Raise OSError when the listener's files, as they are now, cannot be used."""
+        if self._listen is not None:
+            self._listen.read()
 
     def watch(self) -> None:
         """Renew them from now on when their files change; to be called again with another snapshot,
@@ -113,16 +119,20 @@ class Certificate:
         if self._task is not None:
             self._task.cancel()
 
-    def _load(self) -> ssl.SSLContext:
+    def read(self) -> tuple[ssl.SSLContext, Validity]:
+        """Return what the files hold now. Raises OSError when that cannot be used."""
         cert, key = self._tls.cert, self._tls.key
-        self.marks = marks_of((cert, key))  # before they are read: what changes then is not missed
         try:
-            context = server_context(self._tls)
-            valid = validity(cert.read_bytes())
+            return server_context(self._tls), validity(cert.read_bytes())
         except (OSError, ValueError) as error:  # ssl.SSLError among them
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             text = f"listen.tls: {cert} and {key} cannot be used: {reason}"
             raise OSError(getattr(error, "errno", None) or 0, text) from error
+
+    def _load(self) -> ssl.SSLContext:
+        cert, key = self._tls.cert, self._tls.key
+        self.marks = marks_of((cert, key))  # before they are read: what changes then is not missed
+        context, valid = self.read()
         self.expires = valid.ends
         if advice := valid.advice(time.time()):
             _log.warning(advice, extra={"file": str(cert)})

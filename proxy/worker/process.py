@@ -154,8 +154,9 @@ class Worker:
 
     async def prepare(self, config: Config) -> Snapshot:
         """Return the next generation, to `commit` or to `abandon`. Raises OSError and ValueError
-        when there cannot be one.
+        when there cannot be one, or the listener's certificate could not be used by the next start.
         """
+        self._certificates.check()
         return await self._generations.build(config, self._gateway.snapshot)
 
     async def abandon(self, snapshot: Snapshot) -> None:

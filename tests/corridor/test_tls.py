@@ -264,6 +264,24 @@ async def test_files_that_change_are_noticed_and_bad_ones_are_told(
         assert len(gateway._handler.records) == 1
 
 
+async def test_a_reload_says_that_the_next_start_would_fail(
+    upstream: StubUpstream, authority: Authority, tmp_path: Path
+) -> None:
+    """As `check` does of the same files."""
+    (tmp_path / "other").mkdir()
+    _, foreign = Authority(tmp_path / "other").issue("localhost")
+    config = listening(authority, upstream.url)
+    async with LocalGateway(config, expect_errors=True) as gateway:
+        assert (await gateway.reload(config)).problems == ()
+        await asyncio.to_thread(shutil.copyfile, foreign, config["listen"]["tls"]["key"])
+        [problem] = (await gateway.reload(config)).problems
+        assert problem.startswith("listen.tls: ")
+        assert problem.endswith("cannot be used: KEY_VALUES_MISMATCH")
+        assert (await gateway.reload(config)).generation == 2
+        authority.issue("localhost")
+        assert (await gateway.reload(config)).problems == ()
+
+
 async def shown(gateway: LocalGateway, authority: Authority) -> dict[str, Any]:
     """Return the certificate that a new connection is shown."""
     async with RawClient(gateway.port, tls=authority.client()) as client:
