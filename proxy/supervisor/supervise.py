@@ -17,7 +17,7 @@ from proxy.supervisor.state import SupervisorState
 from proxy.telemetry import logs
 from proxy.telemetry.metrics import Metrics
 from proxy.worker.reload import Reloader, told
-from proxy.worker.serve import ending, new_event_loop, on_hangup, run_until
+from proxy.worker.serve import ending, has_started, new_event_loop, on_hangup, run_until
 from proxy.worker.sockets import announce, bind, bind_group, refuse_useless
 from proxy.worker.systemd import Notifier, take_sockets
 from proxy.worker.watch import Watch
@@ -54,14 +54,16 @@ async def _supervise(config: Config, source: ConfigSource) -> int:
     supervisor = Supervisor(config, source, take_sockets(os.environ), notifier)
     on_hangup(supervisor.reloader.ask)
     try:
-        await supervisor.start()
+        serves = await has_started(supervisor.start(), ended)
     except (OSError, ValueError, RuntimeError) as error:
-        # systemd tells all of our processes to end, also one that still starts: no reason to cut
-        # off what the others have.
         if not ended.done():
             _log.error("cannot start", extra={"reason": told(error)})
             await supervisor.stop()
             return 1
+        serves = False  # systemd tells all of our processes to end, also one that starts
+    if not serves and not supervisor.serves:
+        await supervisor.stop()
+        return ended.result()
     return await run_until(ended, supervisor, notifier)
 
 
@@ -116,6 +118,11 @@ class Supervisor:
         self.state.phase = "ready"
         self.settle()
         self.reloader.begin()
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a worker that accepts connections."""
+        return any(slot.worker is not None for slot in self.slots)
 
     async def _use(self, config: Config) -> int:
         """Let every worker build the next generation, one after the other, and then all use it.

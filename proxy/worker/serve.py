@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.telemetry import logs
 from proxy.worker.process import Worker
@@ -15,7 +15,7 @@ from proxy.worker.reload import told
 from proxy.worker.systemd import Notifier, keep_alive, take_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from proxy.config.model import Config
     from proxy.worker.source import ConfigSource
@@ -25,7 +25,7 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
-__all__ = ["ending", "new_event_loop", "on_hangup", "run_until", "serve"]
+__all__ = ["ending", "has_started", "new_event_loop", "on_hangup", "run_until", "serve"]
 
 _log = logging.getLogger("gatelodge.worker")
 
@@ -44,7 +44,7 @@ def serve(config: Config, source: ConfigSource) -> int:
     """Run a gateway, first with `config`, until a signal ends it; return the exit code of the
     process.
 
-    TERM and INT drain. A second INT exits at once. HUP reloads from `source`.
+    TERM and INT drain, or give up a start. A second INT exits at once. HUP reloads from `source`.
     """
     logs.set_up(config.log.level, config.log.format)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -57,14 +57,29 @@ async def _serve(config: Config, source: ConfigSource) -> int:
     worker = Worker(config, source, given=take_sockets(os.environ), notifier=notifier)
     on_hangup(worker.reloader.ask)
     try:
-        await worker.start()
+        if not await has_started(worker.start(), ended):
+            return ended.result()  # nobody was served yet
     except (OSError, ValueError, RuntimeError) as error:
         _log.error("cannot start", extra={"reason": told(error)})
         return 1
     return await run_until(ended, worker, notifier)
 
 
-async def run_until(ended: asyncio.Future[None], what: Drained, notifier: Notifier) -> int:
+async def has_started(start: Coroutine[Any, Any, None], ended: asyncio.Future[int]) -> bool:
+    """Return whether `start` was over before `ended`, which gives it up. Raises what it raises."""
+    starting = asyncio.ensure_future(start)
+    either: set[asyncio.Future[Any]] = {starting, ended}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True
+
+
+async def run_until(ended: asyncio.Future[int], what: Drained, notifier: Notifier) -> int:
     """Keep `what` going until `ended`, then drain it; return the exit code of the process."""
     notifier.ready()
     alive = asyncio.ensure_future(keep_alive(notifier))
@@ -83,17 +98,19 @@ async def run_until(ended: asyncio.Future[None], what: Drained, notifier: Notifi
     return 0
 
 
-def ending() -> asyncio.Future[None]:
-    """Return what is done when TERM or INT comes."""
+def ending() -> asyncio.Future[int]:
+    """Return what is done when TERM or INT comes, with the exit code of a process that ends by it:
+    128 and the signal's number, as shells have it.
+    """
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
+    ended: asyncio.Future[int] = loop.create_future()
 
-    def end() -> None:
+    def end(number: int) -> None:
         if not ended.done():
-            ended.set_result(None)
+            ended.set_result(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, end, number)
     return ended
 
 

@@ -210,10 +210,12 @@ def has_unread(transport: asyncio.BaseTransport | None) -> bool:
 
 
 def has_callers(listener: socket.socket) -> bool:
-    """Whether connections wait in the queue of a listening socket."""
+    """Whether connections wait in the queue of a listening socket; of one that does not listen yet
+    there are none (it polls as POLLHUP).
+    """
     poll = select.poll()
     poll.register(listener.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    return any(events & select.POLLIN for _, events in poll.poll(0))
 
 
 def server_context(tls: ListenTls) -> ssl.SSLContext:

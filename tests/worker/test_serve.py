@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from pathlib import Path
@@ -88,6 +89,28 @@ async def test_a_watched_file_is_read_when_it_changes(tmp_path: Path) -> None:
             assert await status_of(gateway.port, "/api/x", signed_in()) == 401
             gateway.config_file.write_text(config.replace("watch: true", "watch: false"))
             await gateway.wait_for_log(lambda line: line.get("generation") == 3)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_start_that_waits_is_given_up(
+    tmp_path: Path, workers: int, number: signal.Signals, code: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_database:
+        silent_database.settimeout(60)
+        url = f"postgres://u:p@127.0.0.1:{silent_database.getsockname()[1]}/db"
+        sessions = {"web": {"database": {"url": url, "timeouts": {"connect": "60s"}}}}
+        config = text_of(workers=workers, sessions=sessions, drain={"delay": "60s"})
+        gateway = GatewayProcess(config, tmp_path)
+        gateway.spawn()
+        try:
+            asked, _ = await asyncio.to_thread(silent_database.accept)
+            with asked:
+                gateway.process.send_signal(number)
+                assert await gateway.wait() == code
+            assert [line for line in gateway.log_lines() if line["level"] != "info"] == []
+        finally:
+            gateway.kill()
 
 
 async def test_a_second_int_exits_at_once(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from proxy.worker.sockets import (
     bind_both,
     bind_group,
     bound_address,
+    has_callers,
     has_unread,
     refuse_useless,
     server_context,
@@ -139,6 +140,16 @@ async def test_bytes_and_the_end_are_unread_until_the_loop_reads() -> None:
         transport.abort()
         assert not has_unread(transport)
     assert not has_unread(None)
+
+
+def test_nobody_waits_in_the_queue_of_a_socket_that_does_not_listen_yet() -> None:
+    with socket.socket() as bound, socket.socket() as caller:
+        bound.bind(("127.0.0.1", 0))
+        assert not has_callers(bound)
+        bound.listen()
+        assert not has_callers(bound)
+        caller.connect(bound.getsockname())
+        assert has_callers(bound)
 
 
 def test_a_group_shares_its_port_and_nobody_else_does() -> None:
