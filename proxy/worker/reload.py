@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gatelodge.worker")
 
 _OLDER: Final = "ready, with a configuration that is older than its file; see /-/status"
+_ENDING: Final = "the gateway is ending"
 _UNEXPECTED: Final = "an error that nobody expected; the log has it"
 
 
@@ -59,7 +60,7 @@ class Reloader:
         self._turns = asyncio.Lock()
         self._next: asyncio.Task[Reloaded] | None = None
         self._tasks: set[asyncio.Task[Reloaded]] = set()
-        self._has_begun = self._is_asked = False
+        self._has_begun = self._is_asked = self._has_ended = False
         self.last: Reloaded | None = None
         """What came of the last one."""
         metrics.reload_timestamp = time.time()
@@ -83,7 +84,7 @@ class Reloader:
     def ask(self) -> None:
         """Reload, as HUP and a changed file ask for; not before the start has ended (`begin`)."""
         self._is_asked = True
-        if self._has_begun:
+        if self._has_begun and not self._has_ended:
             self._soon()
 
     def begin(self) -> None:
@@ -94,9 +95,14 @@ class Reloader:
 
     async def reload(self) -> Reloaded:
         """Read the configuration and use it. It is read after this was called, once for all who
-        call while another reload is under way.
+        call while another reload is under way. The end of the gateway is a problem, too.
         """
-        return await asyncio.shield(self._soon())
+        if not self._has_ended:
+            reloading = self._soon()
+            await asyncio.wait({reloading})  # unlike awaiting it, this does not cancel it with us
+            if not reloading.cancelled():
+                return reloading.result()
+        return Reloaded(time.time(), self._generation, (_ENDING,))
 
     def _soon(self) -> asyncio.Task[Reloaded]:
         """Return the reload that comes next, or is the first."""
@@ -107,7 +113,8 @@ class Reloader:
         return self._next
 
     async def stop(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way, and begin no more."""
+        self._has_ended = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

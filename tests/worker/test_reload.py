@@ -165,16 +165,25 @@ async def test_who_asked_and_went_away_ends_it_for_nobody() -> None:
     assert (await stays).generation >= 2
 
 
-async def test_stop_gives_up_what_is_under_way() -> None:
+async def test_stop_gives_up_what_is_under_way_and_tells_who_asked() -> None:
     desk = Desk()
     desk.shelf.free.clear()
     asked = asyncio.ensure_future(desk.reloader.reload())
     assert await asyncio.to_thread(desk.shelf.begun.wait, 30)
     await desk.reloader.stop()
     desk.shelf.free.set()
-    with pytest.raises(asyncio.CancelledError):
-        await asked
+    assert (await asked).problems == ("the gateway is ending",)
     assert desk.used == []
+
+
+async def test_after_the_end_nothing_is_read() -> None:
+    desk = Desk()
+    desk.reloader.begin()
+    await desk.reloader.stop()
+    desk.reloader.ask()
+    assert (await desk.reloader.reload()).problems == ("the gateway is ending",)
+    await asyncio.sleep(0)
+    assert desk.shelf.reads == 0
 
 
 async def test_what_is_asked_for_before_the_start_has_ended_comes_then() -> None:
