@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.client import RawClient
 from tests.support.upstream import Exchange, StubUpstream
 from tests.support.worker import LocalGateway, request, settings
@@ -86,17 +87,25 @@ async def told(gateway: LocalGateway, method: str, healthy: int) -> RawClient:
     return client
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("healthy", [0, 3], ids=["at once", "in the lane"])
 @pytest.mark.parametrize("ending", ["fin", "rst"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
 async def test_no_answer_is_cut_and_taken_for_whole(
-    upstream: StubUpstream, point: Point, method: str, ending: str, healthy: int
+    authority: Authority, point: Point, method: str, ending: str, healthy: int, tls: bool
 ) -> None:
     dying = Dying(point, ending, healthy)
-    upstream.script("/public/x", dying)
-    async with LocalGateway(settings(upstream.url)) as gateway:
-        client = await told(gateway, method, healthy)
+    trust = {"tls": {"ca": str(authority.ca)}} if tls else {}
+    async with StubUpstream(tls=authority.server() if tls else None) as upstream:
+        upstream.script("/public/x", dying)
+        async with LocalGateway(settings(upstream.url, upstream=trust)) as gateway:
+            client = await told(gateway, method, healthy)
     # A pooled connection that ends without a word is taken for one that was closed meanwhile.
     stale = healthy and method == "GET" and not point.said
     assert dying.executed == healthy + (2 if stale else 1)
