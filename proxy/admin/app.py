@@ -83,7 +83,7 @@ async def serve_admin(
 
     def connected() -> asyncio.BaseProtocol:
         # The oldest go, so that a probe is answered whoever holds all the others.
-        for oldest in http.connections[:-_CONNECTIONS]:
+        for oldest in http.connections[: 1 - _CONNECTIONS]:
             if oldest.transport is not None:
                 oldest.transport.abort()
         return http()

@@ -126,6 +126,8 @@ class WorkerProcess:
         `wanted` is asked when everything is done that was wanted before.
         """
         async with self._borrowing:
+            if self.ended.done():
+                raise ChannelClosed
             sockets = wanted()
             for number in self._borrowed - sockets.keys():
                 await self._must(messages.GiveBack(number))

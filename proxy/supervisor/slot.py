@@ -149,6 +149,7 @@ class Slot:
         self.processes.discard(worker)
         if self.worker is worker:
             self.worker = None
+            self._owner.settle()
 
     async def _keep(self) -> None:
         """Start a worker whenever there is none that accepts connections."""

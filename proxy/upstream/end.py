@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a connection ended: by the failure `exc`, or else, if it was `orderly`, since the
-    endpoint had said that no more comes, over TLS by close_notify.
+    """How a connection ended: `orderly` if the endpoint had said that no more comes, over TLS by
+    close_notify; by the failure `exc`, which may also come behind that, while we still write.
     """
 
     exc: Exception | None
@@ -40,7 +40,7 @@ class End:
         if reader is not None:
             if not reader.started:
                 return self._unanswered(sent=sent, reused=reused)
-            if exc is not None and not reader.complete:
+            if exc is not None and not self.orderly and not reader.complete:
                 return UpstreamProtocol("the connection was reset")  # the end of no body
             try:
                 reader.feed_eof(orderly=self.orderly)

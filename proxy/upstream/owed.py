@@ -50,8 +50,8 @@ def taken(transport: asyncio.Transport) -> int:
     if sys.platform == "linux" and sock is not None and sock.family != socket.AF_UNIX:
         with suppress(OSError):  # closed
             info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
-            if len(info) == _BYTES_ACKED + 8:
-                return int.from_bytes(info[_BYTES_ACKED:], sys.byteorder)
+            if acked := int.from_bytes(info[_BYTES_ACKED:], sys.byteorder):
+                return acked  # 0 as well where it is not counted, as in gVisor
     return -owed(transport)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from errno import EAGAIN
 from ipaddress import ip_address
 from threading import Thread
 from time import monotonic
@@ -58,15 +59,19 @@ async def to_try(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[
 
 
 async def _ask(asked: _Asked) -> list[str]:
-    """Wait for the look-up that is under way, or begin one."""
+    """Wait for the look-up that is under way, or begin one. Raises OSError."""
     now = monotonic()
     began, found = _under_way.get(asked, (now - _AGAIN, None))
     if found is None or now - began >= _AGAIN:
         found = asked[0].create_future()
         found.add_done_callback(_heard)
-        Thread(target=_find, args=(asked, found), name="look-up", daemon=True).start()
+        try:
+            Thread(target=_find, args=(asked, found), name="look-up", daemon=True).start()
+        except RuntimeError as error:  # as where a container may have no more of them
+            raise OSError(EAGAIN, "there is no thread to look the name up in") from error
         _under_way[asked] = now, found
-    return await asyncio.shield(found)
+    await asyncio.wait({found})  # it is not ours to cancel
+    return found.result()
 
 
 def _heard(found: _Found) -> None:

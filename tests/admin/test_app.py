@@ -343,6 +343,18 @@ async def test_who_holds_many_connections_keeps_nobody_out(state: FakeState) -> 
             each.close()
 
 
+async def test_one_more_than_may_be_open_ends_the_oldest(state: FakeState) -> None:
+    ask = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with served(state) as where, asyncio.timeout(60):
+        held = [await asyncio.open_connection(*where) for _ in range(65)]
+        assert await held[0][0].read() == b""
+        for reader, writer in held[1:]:
+            writer.write(ask)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        for _, each in held:
+            each.close()
+
+
 async def test_who_takes_no_answer_does_not_keep_the_end_waiting(state: FakeState) -> None:
     ask = b"GET /-/status.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with asyncio.timeout(30):  # aiohttp would wait for two minutes

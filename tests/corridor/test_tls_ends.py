@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -25,12 +26,16 @@ UNTIL_THE_END: Final = ""
 
 
 class Endpoint:
-    """Answers one request over TLS from a thread, and closes as soon as it `may_end`."""
+    """Answers one request over TLS from a thread, of which it reads so many bytes at most, and
+    closes as soon as it `may_end`; with `notify` it has said before that it will.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, reads: int = 1 << 16) -> None:
+        self._reads = reads
         self._authority = Authority(folder)
         self._context = self._authority.server()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(60)
         self.may_end = Event()
 
     def settings(self) -> dict[str, Any]:
@@ -45,15 +50,13 @@ class Endpoint:
         with self._listener, self._listener.accept()[0] as accepted:
             accepted.settimeout(60)
             with self._context.wrap_socket(accepted, server_side=True) as encrypted:
-                encrypted.recv(1 << 16)
+                encrypted.recv(self._reads)
                 encrypted.sendall(data)
-                assert self.may_end.wait(60)
                 if notify:
                     encrypted.settimeout(0)
-                    try:
+                    with suppress(ssl.SSLError):
                         encrypted.unwrap()  # sends ours, and does not wait for theirs
-                    except ssl.SSLWantReadError:
-                        pass
+                assert self.may_end.wait(60)
 
 
 def answer(framing: str, size: int) -> bytes:
@@ -102,3 +105,21 @@ async def test_an_answer_without_length_that_ends_by_tcp_alone_may_be_cut(tmp_pa
         line = await gateway.logged()
     assert (line["status"], line["code"]) == (200, "upstream_protocol")
     assert line["reason"] == "the connection ended without close_notify, as did the answer"
+
+
+async def test_a_reset_behind_close_notify_takes_nothing_back(tmp_path: Path) -> None:
+    """A refusal: the endpoint closes over what it has not read of the upload."""
+    endpoint = Endpoint(tmp_path, reads=100)
+    upload = request("POST", "/public/x", "Content-Length: 900000") + bytes(800_000)
+    async with LocalGateway(endpoint.settings()) as gateway, RawClient(gateway.port) as client:
+        client.post(upload)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(endpoint.answer(answer(UNTIL_THE_END, SMALL), notify=True))
+            await client.wait(lambda: len(client.received) > SMALL)
+            [pool] = gateway.worker._gateway.snapshot.pools.values()
+            [of_pool] = pool.endpoints
+            await gateway.until(lambda: all(each._eof for each in of_pool._open))
+            endpoint.may_end.set()
+        await client.read_until_closed()
+        line = await gateway.logged()
+    assert (line["status"], line["code"], client.reset) == (200, None, False)

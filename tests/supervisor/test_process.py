@@ -71,6 +71,15 @@ async def test_it_is_nobody_s_business_what_the_folder_holds_that_we_were_starte
         await worker.kill()
 
 
+async def test_one_that_has_ended_is_lent_nothing(
+    listener: socket.socket, worker: WorkerProcess
+) -> None:
+    """It is told as its end, as to whoever else asks: what fails otherwise is tried again."""
+    await worker.kill()
+    with pytest.raises(ChannelClosed):
+        await worker.borrow(lambda: {2: listener})
+
+
 async def test_one_that_is_killed_is_noticed(worker: WorkerProcess) -> None:
     assert (await worker.begin(config_of("http://127.0.0.1:1"), 1), await worker.accept()) == (
         "",

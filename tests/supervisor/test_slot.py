@@ -12,6 +12,7 @@ import pytest
 
 from proxy.config.model import Config
 from proxy.supervisor import slot
+from proxy.supervisor.channel import ChannelClosed
 from proxy.supervisor.process import WorkerProcess
 from proxy.supervisor.slot import _PAUSES, Slot
 from tests.supervisor.test_child import config_of
@@ -207,6 +208,21 @@ async def test_one_that_does_not_come_to_serve_is_given_up(
     monkeypatch.setattr(WorkerProcess, "begin", never)
     monkeypatch.setattr(slot, "_START", 0.2)
     assert await wanted.slot.start() == "it does not serve within 0.2 s"
+
+
+async def test_others_are_told_of_one_that_ends_before_it_accepts(
+    wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile its socket was taken for served, and nobody else may accept from it any more."""
+
+    async def dies(worker: WorkerProcess) -> str:
+        wanted.settled = 0
+        await worker.kill()
+        raise ChannelClosed
+
+    monkeypatch.setattr(WorkerProcess, "accept", dies)
+    assert "SIGKILL" in await wanted.slot.start()
+    assert (wanted.slot.worker, wanted.settled) == (None, 1)
 
 
 async def test_a_drain_does_not_wait_for_one_that_stands_still(

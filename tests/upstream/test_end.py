@@ -18,6 +18,7 @@ from proxy.upstream.response import ResponseReader
 ORDERLY = End(None, orderly=True)
 SILENT = End(None, orderly=False)
 RESET = End(ConnectionResetError(), orderly=False)
+RESET_THEN = End(ConnectionResetError(), orderly=True)
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 OPEN = b"HTTP/1.1 200 OK\r\n\r\nok"
 
@@ -56,6 +57,8 @@ def test_without_an_answer_it_counts_what_had_left_and_by_which_connection(
         (OPEN, ORDERLY, True),
         (OPEN, SILENT, False),
         (OPEN, RESET, False),
+        (OPEN, RESET_THEN, True),
+        (WHOLE[:-1], RESET_THEN, False),
         (OPEN[:9], ORDERLY, False),
     ],
 )

@@ -80,6 +80,19 @@ def test_without_a_count_what_is_owed_says_what_was_taken() -> None:
     assert taken(transport) > before
 
 
+@pytest.mark.parametrize("info", [bytes(104), bytes(128)], ids=["short", "zero"])
+def test_a_kernel_that_does_not_count_is_asked_for_what_is_owed(
+    monkeypatch: pytest.MonkeyPatch, info: bytes
+) -> None:
+    """An old one, and gVisor, which fills in little of tcp_info: 0 is not that nothing was taken."""
+    transport = FakeTransport()
+    monkeypatch.setattr(transport.sock, "getsockopt", lambda *_: info, raising=False)
+    transport.unsent = 7
+    before = taken(transport)
+    transport.unsent = 6
+    assert taken(transport) > before
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels keep no such count")
 async def test_what_was_taken_is_known_though_more_was_written_meanwhile() -> None:
     """As from the buffer that TLS has behind that of its transport, which nobody can look into."""

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 from collections.abc import Iterator
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -128,6 +128,32 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_nobodys_business(syst
             await asyncio.sleep(0.001)
     gc.collect()
     assert told == []
+
+
+async def test_who_leaves_takes_the_answer_from_nobody(system: System) -> None:
+    loop = asyncio.get_running_loop()
+    leaves, stays = (asyncio.ensure_future(to_try(loop, "hangs", 80)) for _ in range(2))
+    await asyncio.sleep(0)
+    leaves.cancel()
+    await asyncio.sleep(0)
+    system.go.set()
+    with pytest.raises(socket.gaierror, match="Temporary"):
+        await stays
+    assert leaves.cancelled()
+
+
+async def test_where_no_thread_can_be_it_fails_as_look_ups_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway that has all the threads it may have is busy, and not faulty."""
+
+    def start(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", start)
+    with pytest.raises(OSError, match="no thread"):
+        await to_try(asyncio.get_running_loop(), "api", 80)
+    assert resolve._under_way == {}
 
 
 async def test_what_is_no_name_is_an_error_of_the_system() -> None:
