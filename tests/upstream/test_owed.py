@@ -84,7 +84,7 @@ def test_without_a_count_what_is_owed_says_what_was_taken() -> None:
 def test_a_kernel_that_does_not_count_is_asked_for_what_is_owed(
     monkeypatch: pytest.MonkeyPatch, info: bytes
 ) -> None:
-    """An old one, and gVisor, which fills in little of tcp_info: 0 is not that nothing was taken."""
+    """An old one, and gVisor, which fills in little: 0 is not that nothing was taken."""
     transport = FakeTransport()
     monkeypatch.setattr(transport.sock, "getsockopt", lambda *_: info, raising=False)
     transport.unsent = 7
