@@ -22,7 +22,7 @@ from proxy.telemetry.figures import figures_of
 from proxy.worker import FixedSource, Worker
 from proxy.worker.accepting import OWN
 from proxy.worker.reload import told
-from proxy.worker.serve import new_event_loop
+from proxy.worker.serve import run_process
 
 if TYPE_CHECKING:
     from proxy.config.model import Config
@@ -155,8 +155,7 @@ def main(arguments: list[str]) -> int:
     for inherited in (end, loans, listener):
         inherited.set_inheritable(False)
         inherited.setblocking(False)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(run(end, loans, listener))
+    return run_process(run(end, loans, listener))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from proxy.supervisor.state import SupervisorState
 from proxy.telemetry import logs
 from proxy.telemetry.metrics import Metrics
 from proxy.worker.reload import Reloader, told
-from proxy.worker.serve import ending, has_started, new_event_loop, on_hangup, run_until
+from proxy.worker.serve import ending, has_started, on_hangup, run_process, run_until
 from proxy.worker.sockets import announce, bind, bind_group, refuse_useless
 from proxy.worker.systemd import Notifier, take_sockets
 from proxy.worker.watch import Watch
@@ -44,8 +44,7 @@ def supervise(config: Config, source: ConfigSource) -> int:
     The signals are those of a single worker.
     """
     logs.set_up(config.log.level, config.log.format)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_supervise(config, source))
+    return run_process(_supervise(config, source))
 
 
 async def _supervise(config: Config, source: ConfigSource) -> int:

@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from threading import Timer
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.telemetry import logs
 from proxy.worker.process import Worker
@@ -25,9 +27,22 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
-__all__ = ["ending", "has_started", "new_event_loop", "on_hangup", "run_until", "serve"]
+__all__ = [
+    "ending",
+    "has_started",
+    "new_event_loop",
+    "on_hangup",
+    "run_process",
+    "run_until",
+    "serve",
+]
 
 _log = logging.getLogger("gatelodge.worker")
+
+_CLOSE: Final = 2.0
+"""Seconds that an event loop has to close when all is done. It waits for its threads, and one in
+which a database's name is looked up may take a minute.
+"""
 
 
 class Drained(Protocol):
@@ -47,8 +62,21 @@ def serve(config: Config, source: ConfigSource) -> int:
     TERM and INT drain, or give up a start. A second INT exits at once. HUP reloads from `source`.
     """
     logs.set_up(config.log.level, config.log.format)
+    return run_process(_serve(config, source))
+
+
+def run_process(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main` on an event loop of its own; return what it returns, the exit code of the process,
+    which does not outlive it for long.
+    """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_serve(config, source))
+        code = runner.run(main)
+        end = Timer(_CLOSE, os._exit, (code,))
+        end.daemon = True
+        with suppress(RuntimeError):  # there is no thread for it
+            end.start()
+    end.cancel()
+    return code
 
 
 async def _serve(config: Config, source: ConfigSource) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import yaml
 
 from tests.support.certificates import Authority
 from tests.support.client import RawClient, exchange
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import ROOT, GatewayProcess
 from tests.support.scripts import silent
 from tests.support.upstream import StubUpstream
 from tests.support.worker import OTHER_SECRET, SECRET, request, settings, signed_in
@@ -111,6 +113,20 @@ async def test_a_start_that_waits_is_given_up(
             assert [line for line in gateway.log_lines() if line["level"] != "info"] == []
         finally:
             gateway.kill()
+
+
+def test_a_process_does_not_wait_for_a_thread_that_does_not_end() -> None:
+    """As one in which the name of a database is looked up."""
+    program = """
+import asyncio, threading
+from proxy.worker.serve import run_process
+async def main():
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    return 7
+raise SystemExit(run_process(main()))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60, check=False)
+    assert ended.returncode == 7
 
 
 async def test_a_second_int_exits_at_once(tmp_path: Path) -> None:
