@@ -18,6 +18,7 @@ import pytest_asyncio
 from proxy.upstream import resolve
 from tests.support.backend import Backend
 from tests.support.client import RawClient
+from tests.support.ports import free_port
 from tests.support.worker import LocalGateway, request, settings
 
 pytestmark = pytest.mark.slow
@@ -199,11 +200,12 @@ async def test_no_request_fails_while_dns_changes(
     dns = Dns("127.0.0.1")
     monkeypatch.setattr(resolve, "look_up", dns)
     async with AsyncExitStack() as stack:
-        old = await stack.enter_async_context(Backend(tmp_path, "pod1"))
+        port = free_port("0.0.0.0")  # on each of their addresses
+        old = await stack.enter_async_context(Backend(tmp_path, "pod1", port=port))
         pods = [
-            Backend(tmp_path, f"pod{at}", host=f"127.0.0.{at}", port=old.port) for at in range(2, 6)
+            Backend(tmp_path, f"pod{at}", host=f"127.0.0.{at}", port=port) for at in range(2, 6)
         ]
-        config = settings(upstream={"dns": {"name": f"api.test:{old.port}", "interval": "20ms"}})
+        config = settings(upstream={"dns": {"name": f"api.test:{port}", "interval": "20ms"}})
         del config["upstreams"]["api"]["endpoints"]
         for pod in pods:
             await stack.enter_async_context(pod)
